@@ -1,0 +1,25 @@
+#pragma once
+
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace mlc::cpu {
+
+/// Instruction sets that kernels are written for, weakest first.
+enum class Isa { kPortable, kAvx2, kAvx512 };
+
+/// "portable", "avx2" (with FMA and F16C) or "avx512" (F, BW and VL).
+std::string_view Name(Isa isa);
+
+/// What the processor offers and the operating system saves, weakest first; never empty.
+std::vector<Isa> AvailableIsas();
+
+/// The best available one, or the one that MLC_LLM_CPU_ISA names.
+/// Throws std::invalid_argument when that one is unknown or not available.
+Isa ChooseIsa();
+
+/// The processor's own name for itself, "CPU" where it has none.
+std::string ProcessorName();
+
+}  // namespace mlc::cpu

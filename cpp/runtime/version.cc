@@ -1,0 +1,7 @@
+#include "runtime/version.h"
+
+namespace mlc {
+
+const char* Version() { return MLC_LLM_VERSION; }
+
+}  // namespace mlc

@@ -1,0 +1,23 @@
+#pragma once
+
+#include <cstdint>
+#include <memory>
+
+#include "runtime/device.h"
+#include "runtime/linear.h"
+
+namespace mlc::vulkan {
+
+/// The Vulkan devices of this machine, or why there are none. Never throws.
+///
+/// The Vulkan loader is opened at run time, at the first call: libvulkan.so.1 or vulkan-1.dll, or
+/// the file that the environment variable MLC_LLM_VULKAN_LOADER names.
+Discovery Discover() noexcept;
+
+/// Uploads `weight` to the device called "vulkan:<device>"; the view is not kept.
+///
+/// Throws std::invalid_argument when there is no such device or the shape does not fit it, and
+/// std::runtime_error when the device fails or has too little memory.
+std::unique_ptr<Linear> MakeLinear(std::uint32_t device, const Q4F16Weight& weight);
+
+}  // namespace mlc::vulkan

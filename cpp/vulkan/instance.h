@@ -1,0 +1,41 @@
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "runtime/device.h"
+#include "vulkan/vulkan_api.h"
+
+namespace mlc::vulkan {
+
+/// Vulkan's encoding of an API version.
+constexpr std::uint32_t ApiVersion(std::uint32_t major, std::uint32_t minor) {
+  return (major << 22) | (minor << 12);
+}
+
+inline constexpr std::uint32_t kDeviceVersion = ApiVersion(1, 2);  ///< what the core needs
+
+/// A device that the core can use.
+struct PhysicalDevice {
+  VkPhysicalDevice handle = nullptr;
+  std::uint32_t queue_family = 0;  ///< the first one with compute
+  bool subgroup_arithmetic = false;
+  VkPhysicalDeviceType type{};
+  VkPhysicalDeviceLimits limits{};
+  VkPhysicalDeviceMemoryProperties memory{};
+  DeviceInfo info;
+};
+
+/// The process's Vulkan instance and its usable devices, or the reason why there are none.
+struct Instance {
+  VkInstance handle = nullptr;
+  InstanceFunctions functions;
+  std::vector<PhysicalDevice> devices;
+  std::string reason;
+};
+
+/// Returns the instance, which the first call creates. Throws only std::bad_alloc.
+const Instance& GetInstance();
+
+}  // namespace mlc::vulkan

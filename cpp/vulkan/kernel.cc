@@ -1,0 +1,117 @@
+#include "vulkan/kernel.h"
+
+#include <vector>
+
+#include "vulkan/result.h"
+
+namespace mlc::vulkan {
+namespace {
+
+Owned<VkDescriptorSetLayout> MakeSetLayout(const Device& device, std::uint32_t buffers) {
+  std::vector<VkDescriptorSetLayoutBinding> bindings;
+  for (std::uint32_t binding = 0; binding < buffers; ++binding) {
+    bindings.push_back({.binding = binding,
+                        .descriptorType = VK_DESCRIPTOR_TYPE_STORAGE_BUFFER,
+                        .descriptorCount = 1,
+                        .stageFlags = VK_SHADER_STAGE_COMPUTE_BIT});
+  }
+  const VkDescriptorSetLayoutCreateInfo info{.bindingCount = buffers, .pBindings = bindings.data()};
+  VkDescriptorSetLayout layout = nullptr;
+  const DeviceFunctions& functions = device.functions();
+  Check(functions.vkCreateDescriptorSetLayout(device.handle(), &info, nullptr, &layout),
+        "make a descriptor set layout");
+  return device.Own(layout, functions.vkDestroyDescriptorSetLayout);
+}
+
+Owned<VkPipelineLayout> MakePipelineLayout(const Device& device, VkDescriptorSetLayout set_layout,
+                                           std::uint32_t push_bytes) {
+  const VkPushConstantRange range{.stageFlags = VK_SHADER_STAGE_COMPUTE_BIT, .size = push_bytes};
+  const VkPipelineLayoutCreateInfo info{.setLayoutCount = 1,
+                                        .pSetLayouts = &set_layout,
+                                        .pushConstantRangeCount = 1,
+                                        .pPushConstantRanges = &range};
+  VkPipelineLayout layout = nullptr;
+  const DeviceFunctions& functions = device.functions();
+  Check(functions.vkCreatePipelineLayout(device.handle(), &info, nullptr, &layout),
+        "make a pipeline layout");
+  return device.Own(layout, functions.vkDestroyPipelineLayout);
+}
+
+Owned<VkPipeline> MakePipeline(const Device& device, VkPipelineLayout layout,
+                               std::span<const std::uint32_t> module,
+                               std::span<const std::uint32_t> constants) {
+  const DeviceFunctions& functions = device.functions();
+  const VkShaderModuleCreateInfo module_info{.codeSize = module.size_bytes(),
+                                             .pCode = module.data()};
+  VkShaderModule shader = nullptr;
+  Check(functions.vkCreateShaderModule(device.handle(), &module_info, nullptr, &shader),
+        "load a shader");
+  const auto owned_shader = device.Own(shader, functions.vkDestroyShaderModule);
+
+  std::vector<VkSpecializationMapEntry> entries;
+  for (std::uint32_t id = 0; id < constants.size(); ++id) {
+    entries.push_back({.constantID = id,
+                       .offset = id * static_cast<std::uint32_t>(sizeof(std::uint32_t)),
+                       .size = sizeof(std::uint32_t)});
+  }
+  const VkSpecializationInfo specialization{
+      .mapEntryCount = static_cast<std::uint32_t>(entries.size()),
+      .pMapEntries = entries.data(),
+      .dataSize = constants.size_bytes(),
+      .pData = constants.data()};
+  const VkComputePipelineCreateInfo info{
+      .stage = {.stage = VK_SHADER_STAGE_COMPUTE_BIT,
+                .module = shader,
+                .pName = "main",
+                .pSpecializationInfo = &specialization},
+      .layout = layout,
+  };
+  VkPipeline pipeline = nullptr;
+  Check(functions.vkCreateComputePipelines(device.handle(), nullptr, 1, &info, nullptr, &pipeline),
+        "compile a shader");
+  return device.Own(pipeline, functions.vkDestroyPipeline);
+}
+
+}  // namespace
+
+Kernel MakeKernel(const Device& device, std::span<const std::uint32_t> module,
+                  std::uint32_t buffers, std::uint32_t push_bytes,
+                  std::span<const std::uint32_t> constants) {
+  Kernel kernel;
+  kernel.set_layout = MakeSetLayout(device, buffers);
+  kernel.layout = MakePipelineLayout(device, kernel.set_layout.get(), push_bytes);
+  kernel.pipeline = MakePipeline(device, kernel.layout.get(), module, constants);
+  return kernel;
+}
+
+Binding Bind(const Device& device, const Kernel& kernel,
+             std::initializer_list<const Buffer*> buffers) {
+  const DeviceFunctions& functions = device.functions();
+  const VkDescriptorPoolSize size{.type = VK_DESCRIPTOR_TYPE_STORAGE_BUFFER,
+                                  .descriptorCount = static_cast<std::uint32_t>(buffers.size())};
+  const VkDescriptorPoolCreateInfo pool_info{.maxSets = 1, .poolSizeCount = 1, .pPoolSizes = &size};
+  VkDescriptorPool pool = nullptr;
+  Check(functions.vkCreateDescriptorPool(device.handle(), &pool_info, nullptr, &pool),
+        "make a descriptor pool");
+  Binding binding{.pool = device.Own(pool, functions.vkDestroyDescriptorPool)};
+
+  const VkDescriptorSetLayout layout = kernel.set_layout.get();
+  const VkDescriptorSetAllocateInfo info{
+      .descriptorPool = pool, .descriptorSetCount = 1, .pSetLayouts = &layout};
+  Check(functions.vkAllocateDescriptorSets(device.handle(), &info, &binding.set),
+        "make a descriptor set");
+
+  std::vector<VkDescriptorBufferInfo> infos;
+  for (const Buffer* buffer : buffers) {
+    infos.push_back({.buffer = buffer->handle.get(), .range = VK_WHOLE_SIZE});
+  }
+  // Consecutive bindings of one kind can be written as if they were one array.
+  const VkWriteDescriptorSet write{.dstSet = binding.set,
+                                   .descriptorCount = static_cast<std::uint32_t>(infos.size()),
+                                   .descriptorType = VK_DESCRIPTOR_TYPE_STORAGE_BUFFER,
+                                   .pBufferInfo = infos.data()};
+  functions.vkUpdateDescriptorSets(device.handle(), 1, &write, 0, nullptr);
+  return binding;
+}
+
+}  // namespace mlc::vulkan

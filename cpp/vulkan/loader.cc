@@ -1,0 +1,54 @@
+#include "vulkan/loader.h"
+
+#include <cstdlib>
+
+#ifdef _WIN32
+#include <windows.h>
+#else
+#include <dlfcn.h>
+#endif
+
+namespace mlc::vulkan {
+namespace {
+
+#ifdef _WIN32
+constexpr char kLoaderName[] = "vulkan-1.dll";
+constexpr char kInstallHint[] = "install a graphics driver that offers Vulkan";
+
+void* OpenLibrary(const char* name) { return LoadLibraryA(name); }
+
+void* FindSymbol(void* library, const char* name) {
+  return reinterpret_cast<void*>(GetProcAddress(static_cast<HMODULE>(library), name));
+}
+#else
+constexpr char kLoaderName[] = "libvulkan.so.1";
+constexpr char kInstallHint[] =
+    "install it (the package libvulkan1 or vulkan-loader) and the GPU's driver";
+
+void* OpenLibrary(const char* name) { return dlopen(name, RTLD_NOW | RTLD_LOCAL); }
+
+void* FindSymbol(void* library, const char* name) { return dlsym(library, name); }
+#endif
+
+}  // namespace
+
+Loader OpenLoader() {
+  const char* chosen = std::getenv("MLC_LLM_VULKAN_LOADER");
+  const bool overridden = chosen != nullptr && *chosen != '\0';
+  const std::string name = overridden ? chosen : kLoaderName;
+  void* library = OpenLibrary(name.c_str());
+  if (library == nullptr) {
+    const std::string hint =
+        overridden ? "correct or unset MLC_LLM_VULKAN_LOADER, which names it" : kInstallHint;
+    return {.reason = "The Vulkan loader " + name + " cannot be opened: " + hint + "."};
+  }
+  auto get =
+      reinterpret_cast<PFN_vkGetInstanceProcAddr>(FindSymbol(library, "vkGetInstanceProcAddr"));
+  if (get == nullptr) {
+    return {.reason = name + " is not a Vulkan loader (it lacks vkGetInstanceProcAddr): " +
+                      (overridden ? "correct MLC_LLM_VULKAN_LOADER." : "reinstall it.")};
+  }
+  return {.get_instance_proc_addr = get};
+}
+
+}  // namespace mlc::vulkan
