@@ -1,0 +1,232 @@
+"""The two ways from an sdist to a tested wheel: cibuildwheel in a container, or the host.
+
+Both read `[tool.cibuildwheel]` in pyproject.toml: the host engine takes the same steps in the
+same order, with the same toolchain, and gives the same bytes.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import shlex
+import subprocess
+import sys
+import tarfile
+import venv
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from ci.errors import FactoryError
+from ci.images import ImageRef
+from ci.lanes import Lane
+from ci.paths import ROOT
+from ci.process import run_logged
+from ci.toml import read_toml
+from ci.toolchain import Toolchain, toolchain_env
+
+# How this machine reaches the network: host builds, containers and images all need it.
+NETWORK = (
+    *("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY"),
+    *("http_proxy", "https_proxy", "all_proxy", "no_proxy"),
+    *("PIP_INDEX_URL", "UV_INDEX_URL", "UV_DEFAULT_INDEX"),
+)
+# What else a host build may see of the environment.
+KEPT = (
+    *("HOME", "TMPDIR", "LANG", "XDG_CACHE_HOME", "UV_CACHE_DIR", "SSL_CERT_FILE", "PIP_CERT"),
+    *("PYENV_ROOT", "UV_PYTHON_INSTALL_DIR"),
+)
+# Settings of the tools that a build runs: they come from pyproject.toml alone.
+SETTINGS = ("CIBW_", "CMAKE_", "PYTHON", "SETUPTOOLS_SCM_", "SKBUILD_", "SOURCE_DATE_EPOCH")
+
+
+@dataclass(frozen=True)
+class Job:
+    """One wheel to make: `work` is the lane's own folder, `repaired` where the wheel ends."""
+
+    lane: Lane
+    sdist: Path
+    work: Path
+    log: Path
+    epoch: int
+    on_line: Callable[[str], None]
+
+    @property
+    def repaired(self) -> Path:
+        """The folder of the repaired wheel."""
+        return self.work / "repaired"
+
+
+def build_in_container(job: Job, image: ImageRef, engine: str) -> None:
+    """Run cibuildwheel on the sdist, in `image`, with docker or podman."""
+    label = f"mlc_llm.build={os.getpid()}"
+    create = shlex.join([f"--label={label}", *container_arguments()])
+    env = {
+        **clean_environ(),
+        **lane_variables(job),
+        "CIBW_CONTAINER_ENGINE": f"{engine}; create_args: {create}",
+        "CIBW_MANYLINUX_X86_64_IMAGE": image.digest,
+    }
+    try:
+        run_logged(
+            [
+                *(sys.executable, "-m", "cibuildwheel", job.sdist, "--output-dir", job.repaired),
+                *("--only", job.lane.cibuildwheel),
+            ],
+            log=job.log,
+            lane=job.lane.id,
+            phase=f"cibuildwheel with {engine}",
+            cwd=job.work,
+            env=env,
+            on_line=job.on_line,
+            hint="If the container itself could not start, as root on a small machine, set "
+            "CONTAINERS_CONF=ci/images/containers.conf (docs/images.md).",
+        )
+    finally:
+        remove_containers(engine, label)
+
+
+def remove_containers(engine: str, label: str) -> None:
+    """Remove what an interrupted cibuildwheel leaves: it lets a busy container run on."""
+    listed = [engine, "ps", "--all", "--quiet", f"--filter=label={label}"]
+    found = subprocess.run(listed, capture_output=True, text=True, check=False).stdout.split()
+    if found:
+        subprocess.run([engine, "rm", "--force", *found], capture_output=True, check=False)
+
+
+def container_arguments() -> list[str]:
+    """Volumes that keep compiled objects and downloads, and the host's own certificates."""
+    objects = os.environ.get("MLC_LLM_OBJECTS", "mlc_llm-objects")
+    arguments = [
+        f"--volume={objects}:/opt/mlc_llm/objects",
+        "--volume=mlc_llm-uv:/opt/mlc_llm/uv",
+        "--env=ZIG_LOCAL_CACHE_DIR=/opt/mlc_llm/objects",
+        "--env=UV_CACHE_DIR=/opt/mlc_llm/uv",
+    ]
+    arguments += [f"--env={name}" for name in NETWORK if name in os.environ]
+    if bundle := os.environ.get("SSL_CERT_FILE"):
+        inside = "/opt/mlc_llm/ca.pem"
+        arguments += [f"--volume={bundle}:{inside}:ro"]
+        arguments += [f"--env={name}={inside}" for name in ("SSL_CERT_FILE", "PIP_CERT")]
+    return arguments
+
+
+def build_on_host(job: Job, toolchain: Toolchain, *, system_compiler: bool = False) -> None:
+    """Take cibuildwheel's steps here, with zig or with the compiler that CMake finds on PATH."""
+    table = read_toml(ROOT / "pyproject.toml")["tool"]["cibuildwheel"]
+    source = unpack(job.sdist, job.work / "src")
+    raw = job.work / "raw"
+    env = host_env(job, toolchain, source, system_compiler=system_compiler)
+    settings = {} if system_compiler else table["config-settings"]
+    build = ["build", source, "--wheel", f"--outdir={raw}", *table["build-frontend"]["args"]]
+    for key, value in settings.items():
+        build.append(f"--config-setting={key}={value.format(project=source)}")
+
+    def step(phase: str, command: list[str | Path]) -> None:
+        run_logged(
+            command,
+            log=job.log,
+            lane=job.lane.id,
+            phase=phase,
+            cwd=source,
+            env=env,
+            on_line=job.on_line,
+        )
+
+    step("build", ["python", "-m", *build])
+    wheels = sorted(raw.glob("*.whl"))
+    if len(wheels) != 1:
+        raise FactoryError(
+            f"the build left {len(wheels)} wheels instead of one.", lane=job.lane.id, log=job.log
+        )
+    names = {"project": source, "package": source, "dest_dir": job.repaired}
+    words = {"project": source, "package": source, "dest_dir": job.repaired}
+    job.repaired.mkdir()
+    job.on_line("Repairing wheel...")
+    step(
+        "repair", ["/bin/sh", "-c", table["repair-wheel-command"].format(wheel=wheels[0], **names)]
+    )
+    (repaired,) = job.repaired.glob("*.whl")
+    job.on_line("Testing wheel...")
+    env["PATH"] += os.pathsep + os.environ["PATH"]  # any Python here may test the wheel
+    step("smoke", fill(table["test-command"], words | {"wheel": repaired}))
+
+
+def fill(command: str, words: Mapping[str, Path]) -> list[str | Path]:
+    """Return the shell command that a step of `[tool.cibuildwheel]` becomes with `words` in it."""
+    quoted = {name: shlex.quote(os.fspath(word)) for name, word in words.items()}
+    return ["/bin/sh", "-c", command.format(**quoted)]
+
+
+def runs_here(lane: Lane) -> bool:
+    """Whether this machine's own Python and kernel are the lane's."""
+    return lane.zig_target.startswith(f"{platform.machine()}-{sys.platform}")
+
+
+def check_host(lane: Lane) -> None:
+    """Raise FactoryError on a machine that cannot build or test the lane's wheel by itself."""
+    if not runs_here(lane):
+        raise FactoryError(
+            f"this machine ({platform.machine()}, {sys.platform}) cannot build or test "
+            f"{lane.platform} wheels by itself.",
+            hint="Start docker or podman, and build in a container.",
+            lane=lane.id,
+        )
+
+
+def clean_environ() -> dict[str, str]:
+    """Return this process's environment without settings of the tools that a build runs."""
+    return {name: value for name, value in os.environ.items() if not name.startswith(SETTINGS)}
+
+
+def test_on_host(job: Job, toolchain: Toolchain) -> None:
+    """Smoke-test a container's wheel here too: a build image has no Vulkan, a host may."""
+    (wheel,) = job.repaired.glob("*.whl")
+    run_logged(
+        [sys.executable, "-m", "ci.smoke", wheel],
+        log=job.log,
+        lane=job.lane.id,
+        phase="smoke on the host",
+        cwd=ROOT,
+        env=clean_environ() | toolchain_env(toolchain, job.lane),
+        on_line=job.on_line,
+    )
+
+
+def lane_variables(job: Job) -> dict[str, str]:
+    """Return what the steps need to know of the lane."""
+    return {
+        "MLC_LLM_LANE": job.lane.id,
+        "MLC_LLM_ZIG_TARGET": job.lane.zig_target,
+        "MLC_LLM_ZIG_CPU": job.lane.cpu,
+        "SOURCE_DATE_EPOCH": str(job.epoch),
+    }
+
+
+def host_env(
+    job: Job, toolchain: Toolchain, source: Path, *, system_compiler: bool
+) -> dict[str, str]:
+    """Return a build environment in which nothing of the host's but Python is found."""
+    python = job.work / "python"
+    venv.create(python, symlinks=os.name == "posix")
+    env = {name: os.environ[name] for name in (*KEPT, *NETWORK) if name in os.environ}
+    env |= lane_variables(job) | toolchain_env(toolchain, job.lane)
+    env["PYTHONDONTWRITEBYTECODE"] = "1"
+    env["PYTHONPATH"] = os.pathsep.join(map(os.fspath, (toolchain.directory, source)))
+    path = [os.fspath(python / "bin"), os.fspath(toolchain.directory / "bin")]
+    if system_compiler:
+        path.append(os.environ["PATH"])
+        env |= {"MLC_LLM_PLATFORM": "auto"}
+    env["PATH"] = os.pathsep.join(path)
+    return env
+
+
+def unpack(sdist: Path, directory: Path) -> Path:
+    """Unpack `sdist` as `directory`: its own top folder's name changes with every commit."""
+    staging = directory.with_suffix(".tar")
+    with tarfile.open(sdist) as archive:
+        # Pythons before 3.10.12 and 3.11.4 know no filters; this is our own sdist either way.
+        archive.extraction_filter = getattr(tarfile, "data_filter", lambda member, _path: member)
+        archive.extractall(staging)  # noqa: S202
+    (top,) = staging.iterdir()
+    return top.rename(directory)

@@ -1,0 +1,70 @@
+"""`nox -s lint`: every check that reads the tree without building it; `-- --fix` mends."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+
+from ci.paths import ROOT
+from ci.session import run_session
+
+CPP = ("*.cc", "*.h", "*.comp", "*.glsl")
+GENERATED = {"cpp/vulkan/vulkan_api.h"}
+
+
+def tracked(*patterns: str) -> list[str]:
+    """Return the files that git knows, or would, and that match one of `patterns`."""
+    listed = subprocess.run(
+        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard", *patterns],
+        cwd=ROOT,
+        check=True,
+        capture_output=True,
+        text=True,
+    ).stdout.split("\0")
+    return [name for name in listed if (ROOT / name).is_file() and name not in GENERATED]
+
+
+def checks(*, fix: bool) -> Iterable[tuple[str, list[str]]]:
+    """Yield each check's name and command."""
+    python = [sys.executable, "-m"]
+    yield "ruff", [*python, "ruff", "check", *(["--fix"] if fix else []), "."]
+    yield "ruff format", [*python, "ruff", "format", *([] if fix else ["--check"]), "."]
+    yield "mypy", [*python, "mypy"]
+    clang_format = ["clang-format", *(["-i"] if fix else ["--dry-run", "--Werror"])]
+    yield "clang-format", [*clang_format, *tracked(*CPP)]
+    yield "shellcheck", ["shellcheck", *tracked("*.sh", ".ci/run")]
+    workflows = tracked(".github/workflows/*.yml")
+    schema = ["--builtin-schema", "vendor.github-workflows"]
+    yield "workflow schema", [*python, "check_jsonschema", "--quiet", *schema, *workflows]
+    yield "zizmor", ["zizmor", "--offline", "--pedantic", "--quiet", *workflows]
+
+
+def main(arguments: list[str]) -> int:
+    """Run every check, say which ones failed, and return 1 if any did."""
+    if unknown := set(arguments) - {"--fix"}:
+        print(
+            f"error: {', '.join(unknown)} is not an option; there is only --fix.", file=sys.stderr
+        )
+        return 2
+    failed = []
+    for name, command in checks(fix="--fix" in arguments):
+        program = Path(command[0]).name
+        print(f"{name} ...", flush=True)
+        try:
+            status = subprocess.call(command, cwd=ROOT)
+        except FileNotFoundError:
+            print(
+                f"error: {program} is not installed: run `nox -s lint`, on Python 3.11 or newer.",
+                file=sys.stderr,
+            )
+            status = 1
+        if status:
+            failed.append(name)
+    print(f"failed: {', '.join(failed)}" if failed else "all clean")
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    run_session(main)

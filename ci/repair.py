@@ -1,0 +1,42 @@
+"""Repair a raw wheel: `python -m ci.repair RAW_WHEEL DEST_DIR`, the lane in $MLC_LLM_LANE.
+
+auditwheel checks the glibc floor and sets the platform tag; repack then makes the bytes depend
+on the contents alone. Both cibuildwheel and the host engine call this.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from ci.lanes import Lane, find_lane, load_lanes
+from ci.repack import repack
+
+
+def auditwheel_command(wheel: Path, destination: Path, lane: Lane) -> list[str | Path]:
+    """Return the command that repairs `wheel` into `destination`."""
+    excludes = [word for soname in lane.exclude for word in ("--exclude", soname)]
+    # The system's compiler links the system's glibc: then the tag is whatever that allows.
+    platform = os.environ.get("MLC_LLM_PLATFORM", lane.platform)
+    plat = ["--plat", platform, "--only-plat"] if platform != "auto" else []
+    return [
+        *(sys.executable, "-m", "auditwheel", "repair", *plat, *excludes),
+        *("--wheel-dir", destination, wheel),
+    ]
+
+
+def main(arguments: list[str]) -> int:
+    """Repair the wheel that `arguments` names."""
+    wheel, destination = map(Path, arguments)
+    lane = find_lane(os.environ["MLC_LLM_LANE"], load_lanes())
+    status = subprocess.call(auditwheel_command(wheel, destination, lane))
+    if status == 0:
+        (repaired,) = destination.glob("*.whl")
+        repack(repaired, int(os.environ["SOURCE_DATE_EPOCH"]))
+    return status
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,81 @@
+"""`nox -s tests`: build the core with its C++ tests, run ctest, then pytest on everything."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+from pathlib import Path
+
+import uv
+
+from ci.engines import check_host
+from ci.lanes import DEFAULT_LANE, load_lanes
+from ci.paths import LOCKS, ROOT, WORK
+from ci.process import call_patiently, run_logged
+from ci.session import run_session
+from ci.toolchain import CMAKE_FILE, ensure_toolchain, toolchain_env
+
+WORK_DIR = WORK / "tests"
+
+
+def build_wheel(env: dict[str, str], log: Path) -> Path:
+    """Build the checkout's wheel with the C++ tests beside it in the build directory."""
+    settings = {
+        "build-dir": WORK_DIR / "cmake",
+        "cmake.toolchain-file": CMAKE_FILE,
+        "cmake.define.MLC_LLM_BUILD_TESTS": "ON",
+    }
+    run_logged(
+        [
+            *(sys.executable, "-m", "build", "--wheel", "--no-isolation", f"--outdir={WORK_DIR}"),
+            *(f"--config-setting={key}={value}" for key, value in settings.items()),
+            ROOT,
+        ],
+        log=log,
+        lane=DEFAULT_LANE,
+        phase="build",
+        cwd=ROOT,
+        env=env,
+    )
+    (wheel,) = WORK_DIR.glob("*.whl")
+    return wheel
+
+
+def main(arguments: list[str]) -> int:
+    """Run the C++ tests, and pytest with `arguments`; the exit status is the first bad one."""
+    lane = load_lanes()[DEFAULT_LANE]
+    check_host(lane)
+    shutil.rmtree(WORK_DIR, ignore_errors=True)
+    WORK_DIR.mkdir(parents=True)
+    log = WORK_DIR / "build.log"
+    print("Building the core and its C++ tests ...", flush=True)
+    toolchain = ensure_toolchain(lane, log)
+    env = {**os.environ, **toolchain_env(toolchain, lane)}
+    path = os.pathsep.join([os.fspath(toolchain.directory / "bin"), env["PATH"]])
+    build_env = env | {"PYTHONPATH": os.fspath(toolchain.directory), "PATH": path}
+    wheel = build_wheel(build_env, log)
+
+    install = [uv.find_uv_bin(), "pip", "install", "--quiet", "--python", sys.executable]
+    steps: list[tuple[list[str | Path], dict[str, str]]] = [
+        (
+            [
+                toolchain.directory / "cmake/data/bin/ctest",
+                "--test-dir",
+                WORK_DIR / "cmake",
+                "--output-on-failure",
+            ],
+            build_env,
+        ),
+        ([*install, "--require-hashes", "-r", LOCKS / "smoke-newest.txt"], env),
+        ([*install, "--no-deps", "--reinstall", wheel], env),
+        ([sys.executable, "-m", "pytest", *arguments], env),
+    ]
+    for command, environment in steps:
+        if status := call_patiently(command, cwd=ROOT, env=environment):
+            return status
+    return 0
+
+
+if __name__ == "__main__":
+    run_session(main)

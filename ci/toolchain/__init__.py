@@ -1,0 +1,200 @@
+"""The hermetic toolchain: everything that compiles and repairs a wheel, from one lock."""
+
+from __future__ import annotations
+
+import base64
+import csv
+import hashlib
+import os
+import shutil
+import stat
+import sys
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import uv
+
+from ci.errors import FactoryError
+from ci.lanes import Lane
+from ci.paths import LOCKS, cache_dir
+from ci.process import run_logged
+
+LOCK = LOCKS / "toolchain.txt"
+PHASE = "toolchain"
+WARM_PROJECT = Path(__file__).with_name("warm")
+CMAKE_FILE = Path(__file__).with_name("zig.cmake")
+
+# What is run or loaded, besides all that is executable: compared by hash. For the other 20000
+# files, nearly all of them headers, the size must do: their hashes take two to five seconds.
+HASHED = {".py", ".so", ".cmake"}
+# What uv and Python leave beside the packages.
+UNLISTED = {".lock", "__pycache__"}
+
+
+@dataclass(frozen=True)
+class Toolchain:
+    """A directory for PYTHONPATH, made from the lock with digest `digest`."""
+
+    directory: Path
+    digest: str
+
+
+def lock_digest(lock: Path = LOCK) -> str:
+    """Return the sha256 of the toolchain's lock: its identity in manifests and images."""
+    return hashlib.sha256(lock.read_bytes()).hexdigest()
+
+
+def ensure_toolchain(
+    lane: Lane, log: Path, lock: Path = LOCK, *, compiler: bool = True
+) -> Toolchain:
+    """Return the toolchain, installed; with its `compiler` warm for `lane`, at first in minutes.
+
+    Raises FactoryError when it cannot be installed, or when the installed files are damaged.
+    """
+    digest = lock_digest(lock)
+    # tvm_ffi's CMake files run its Python half, whose extension is for one CPython only.
+    directory = cache_dir() / "toolchain" / f"{digest[:16]}-{sys.implementation.cache_tag}"
+    if directory.exists():
+        check_files(directory)
+    else:
+        print(f"Installing the toolchain into {directory} (once) ...", flush=True)
+        _install(lock, directory, lane, log)
+    toolchain = Toolchain(directory, digest)
+    if compiler:
+        _warm(toolchain, lane, log)
+    return toolchain
+
+
+def toolchain_env(toolchain: Toolchain, lane: Lane) -> dict[str, str]:
+    """Return the variables that zig.cmake and the build steps read."""
+    return {
+        "MLC_LLM_TOOLCHAIN": os.fspath(toolchain.directory),
+        "MLC_LLM_LANE": lane.id,
+        "MLC_LLM_ZIG_TARGET": lane.zig_target,
+        "MLC_LLM_ZIG_CPU": lane.cpu,
+        "ZIG_GLOBAL_CACHE_DIR": os.fspath(cache_dir() / "zig"),
+        "ZIG_LOCAL_CACHE_DIR": os.environ.get("MLC_LLM_OBJECTS") or str(cache_dir() / "objects"),
+    }
+
+
+def check_files(directory: Path) -> None:
+    """Compare the installed files with the RECORD of their package.
+
+    Every size, and the hash of what is run or loaded; nothing else may lie at the top, from where
+    Python would import it. Raises FactoryError.
+    """
+    wrong = []
+    listed = UNLISTED | {"ziglang"}
+    for record in directory.glob("*.dist-info/RECORD"):
+        with record.open(newline="", encoding="utf-8") as rows:
+            for name, digest, size in csv.reader(rows):
+                listed.add(name.partition("/")[0])
+                if digest and not _is_intact(directory / name, digest, int(size)):
+                    wrong.append(name)
+    wrong += sorted({path.name for path in directory.iterdir()} - listed)
+    if not (directory / "ziglang").is_dir():
+        wrong.append("ziglang")
+    if wrong:
+        raise FactoryError(
+            f"the toolchain in {directory} is damaged: {len(wrong)} of its files are missing, "
+            f"changed or not its own ({wrong[0]}, ...).",
+            phase=PHASE,
+            hint="Remove that directory; the next build installs it again.",
+        )
+
+
+def _is_intact(path: Path, digest: str, size: int) -> bool:
+    """Whether `path` has the `size` and, where it counts, the `digest` of its RECORD."""
+    try:
+        status = path.stat()
+    except OSError:
+        return False
+    if status.st_size != size:
+        return False
+    if path.suffix not in HASHED and not status.st_mode & stat.S_IXUSR:
+        return True
+    algorithm, _, expected = digest.partition("=")
+    actual = hashlib.new(algorithm, path.read_bytes()).digest()
+    return base64.urlsafe_b64encode(actual).rstrip(b"=").decode() == expected
+
+
+def _install(lock: Path, directory: Path, lane: Lane, log: Path) -> None:
+    directory.parent.mkdir(parents=True, exist_ok=True)
+    staging = Path(tempfile.mkdtemp(prefix="new-", dir=directory.parent))
+    try:
+        install_lock(lock, ["--target", os.fspath(staging)], lane=lane.id, phase=PHASE, log=log)
+        staging.chmod(0o755)  # mkdtemp's is private, and the cache may be shared
+        try:
+            staging.rename(directory)
+        except OSError:
+            if not directory.is_dir():  # else another session was first, with the same lock
+                raise
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)
+
+
+def install_lock(lock: Path, where: list[str], *, lane: str, phase: str, log: Path) -> None:
+    """Install `lock` with uv, hashes required; `where` says into what.
+
+    Raises FactoryError that tells a wrong hash from an unreachable index.
+    """
+    start = log.stat().st_size if log.exists() else 0
+    try:
+        run_logged(
+            [
+                *(uv.find_uv_bin(), "pip", "install", "--no-progress", "--require-hashes"),
+                *("--only-binary=:all:", "--python", sys.executable, *where, "-r", str(lock)),
+            ],
+            log=log,
+            lane=lane,
+            phase=phase,
+            cwd=lock.parent,
+            env=os.environ,
+        )
+    except FactoryError as error:
+        printed = log.read_text(encoding="utf-8", errors="replace")[start:].lower()
+        if "hash mismatch" in printed:
+            error.message = f"a package's bytes are not those that {lock.name} promises."
+            error.hint = (
+                "Nothing was installed. Either the index or the lock was tampered with, or the "
+                "lock was edited by hand: `nox -s locks` makes it again; read the difference."
+            )
+        elif "fetch" in printed or "connect" in printed or "dns" in printed:
+            error.message = f"the packages of {lock.name} could not be downloaded."
+            error.hint = (
+                "Check the network and any proxy (HTTPS_PROXY, SSL_CERT_FILE) and run the same "
+                "command again: what was already downloaded is kept."
+            )
+        raise
+
+
+def _warm(toolchain: Toolchain, lane: Lane, log: Path) -> None:
+    """Compile the C++ standard library for the lane, which zig does once per target."""
+    stamp = cache_dir() / "zig" / f"warm-{lane.zig_target}-{toolchain.digest[:16]}"
+    if stamp.exists():
+        return
+    print(
+        f"Compiling the C++ standard library for {lane.zig_target} "
+        "(once; one to three minutes) ...",
+        flush=True,
+    )
+    stamp.parent.mkdir(parents=True, exist_ok=True)
+    cmake = [sys.executable, "-m", "cmake"]
+    env = {**os.environ, **toolchain_env(toolchain, lane)}
+    env["PYTHONPATH"] = os.fspath(toolchain.directory)
+    env["PATH"] = os.fspath(toolchain.directory / "bin") + os.pathsep + os.environ["PATH"]
+    with tempfile.TemporaryDirectory(prefix="mlc_llm-warm-") as build:
+        source = ["-G", "Ninja", "-S", os.fspath(WARM_PROJECT), "-B", build]
+        options = ["-DCMAKE_BUILD_TYPE=Release", f"-DCMAKE_TOOLCHAIN_FILE={CMAKE_FILE.as_posix()}"]
+        for step in ([*cmake, *source, *options], [*cmake, "--build", build]):
+            run_logged(
+                step,
+                log=log,
+                lane=lane.id,
+                phase=PHASE,
+                cwd=WARM_PROJECT,
+                env=env,
+                hint=f"If it says nothing useful, remove {cache_dir()} and try again.",
+            )
+    stamp.touch()

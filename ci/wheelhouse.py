@@ -1,0 +1,95 @@
+"""Putting a finished wheel into the wheelhouse, whole or not at all."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+from ci.errors import FactoryError
+from ci.manifest import NAME, Manifest, WheelRecord, read_manifest, write_manifest
+
+CHOOSE = "Choose another folder with --wheelhouse, or move its files away: a build replaces it all."
+
+
+def check_wheelhouse(wheelhouse: Path) -> None:
+    """Refuse a folder that `publish` would take something of somebody else's from.
+
+    Fit are a new or empty folder, and one of this project's wheels with their manifest. A
+    wheelhouse that a killed `publish` had moved aside is moved back first.
+    """
+    _restore(wheelhouse)
+    if not wheelhouse.exists():
+        return
+    found = {path.name for path in wheelhouse.iterdir()}
+    wheels = {path.name for path in wheelhouse.glob("mlc_llm-*.whl") if path.is_file()}
+    if foreign := sorted(found - wheels - {NAME}):
+        raise FactoryError(
+            f"{wheelhouse} holds {foreign[0]}, which no build put there.", hint=CHOOSE
+        )
+    if found and not _is_ours(wheelhouse / NAME):
+        raise FactoryError(
+            f"{wheelhouse} holds other files and no manifest of mlc_llm.", hint=CHOOSE
+        )
+
+
+def publish(wheel: Path, record: WheelRecord, manifest: Manifest, wheelhouse: Path) -> Path:
+    """Add `wheel` to `wheelhouse` and return its place there.
+
+    `manifest` describes the source; wheels of other lanes stay if they come from the same one.
+    The new folder is complete before it takes the old one's place. Raises FactoryError for a
+    folder that `check_wheelhouse` refuses.
+    """
+    check_wheelhouse(wheelhouse)
+    kept = _kept(wheelhouse, record.lane, manifest)
+    new, old = wheelhouse.with_name(f".{wheelhouse.name}.new"), _aside(wheelhouse)
+    for folder in (new, old):
+        shutil.rmtree(folder, ignore_errors=True)
+    new.mkdir(parents=True)
+    try:
+        for other in kept:
+            shutil.copy2(wheelhouse / other.file, new)
+        shutil.copy2(wheel, new)
+        write_manifest(new, replace(manifest, wheels=(*kept, record)))
+        if wheelhouse.exists():
+            wheelhouse.rename(old)
+        new.rename(wheelhouse)
+    finally:
+        _restore(wheelhouse)
+        shutil.rmtree(new, ignore_errors=True)
+        shutil.rmtree(old, ignore_errors=True)
+    return wheelhouse / wheel.name
+
+
+def _aside(wheelhouse: Path) -> Path:
+    """Return where the old wheelhouse waits while the new one takes its place."""
+    return wheelhouse.with_name(f".{wheelhouse.name}.old")
+
+
+def _restore(wheelhouse: Path) -> None:
+    """Move the old wheelhouse back if nothing took its place."""
+    if _aside(wheelhouse).exists() and not wheelhouse.exists():
+        _aside(wheelhouse).rename(wheelhouse)
+
+
+def _is_ours(manifest: Path) -> bool:
+    """Whether `manifest` is one of this project's, be it of another schema or outdated."""
+    try:
+        document = json.loads(manifest.read_text(encoding="utf-8"))
+    except (FileNotFoundError, ValueError):
+        return False
+    return isinstance(document, dict) and document.get("project") == Manifest.project
+
+
+def _kept(wheelhouse: Path, lane: str, manifest: Manifest) -> list[WheelRecord]:
+    if not (wheelhouse / NAME).exists():
+        return []
+    try:
+        before = read_manifest(wheelhouse)
+    except FactoryError as error:
+        print(f"The old wheelhouse is replaced: {error}")
+        return []
+    if replace(before, wheels=()) != replace(manifest, wheels=()):
+        return []
+    return [other for other in before.wheels if other.lane != lane]

@@ -1,0 +1,287 @@
+"""`nox -s wheels`: make, verify and test the wheel of each lane.
+
+sdist -> build -> repair -> smoke -> verify -> wheelhouse/ + manifest.json
+"""
+
+from __future__ import annotations
+
+import argparse
+import datetime as dt
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+from ci import images, report
+from ci.checks import FAILED, NOT_RUN, PASSED, Check
+from ci.engines import (
+    Job,
+    build_in_container,
+    build_on_host,
+    check_host,
+    clean_environ,
+    runs_here,
+    test_on_host,
+)
+from ci.errors import FactoryError
+from ci.images import ENGINES
+from ci.lanes import Lane, find_lane, load_lanes
+from ci.manifest import Manifest, WheelRecord, hash_file
+from ci.paths import ROOT, WHEELHOUSE, WORK, cache_dir
+from ci.process import run_logged
+from ci.report import LaneResult
+from ci.session import run_session
+from ci.smoke import PREFIX
+from ci.timeline import Timeline
+from ci.toolchain import Toolchain, ensure_toolchain
+from ci.verify import verify_wheel
+from ci.version import Source, check_version, read_source
+from ci.wheelhouse import check_wheelhouse, publish
+
+FREE_BYTES = 2_000_000_000  # what a first build writes, rounded up
+READ_VERSION = """
+from scikit_build_core.metadata.setuptools_scm import dynamic_metadata
+print(dynamic_metadata("version"))
+"""
+
+
+def parse_arguments(arguments: list[str]) -> argparse.Namespace:
+    """Read the words behind `nox -s wheels --`."""
+    parser = argparse.ArgumentParser(
+        prog="nox -s wheels --",
+        description="Make the wheel of each lane, verify and test it, and put it into wheelhouse/ "
+        "with its manifest. Without options: every lane that can be built here, in a container "
+        "where podman or docker answers, else on the host with the same steps and the same bytes.",
+    )
+    parser.add_argument("--lane", metavar="ID", help="only this row of ci/lanes.toml")
+    parser.add_argument(
+        "--engine",
+        choices=["auto", *ENGINES, "host"],
+        default="auto",
+        help="where the steps run (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--toolchain",
+        choices=["hermetic", "system"],
+        default="hermetic",
+        help="system: the compiler that CMake finds, on the host; for porting work, the wheel "
+        "stays in build/ (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--wheelhouse",
+        type=Path,
+        default=WHEELHOUSE,
+        metavar="DIR",
+        help="where finished wheels go (default: wheelhouse/)",
+    )
+    return parser.parse_args(arguments)
+
+
+def choose_engine(wanted: str, *, system_compiler: bool) -> str:
+    """Return the engine to use: what was asked for if it answers, else the best that does."""
+    if system_compiler:
+        if wanted not in {"auto", "host"}:
+            raise FactoryError(
+                "--toolchain system uses this machine's compiler, which no container has.",
+                hint="Leave out --engine.",
+            )
+        return "host"
+    if wanted == "host":
+        return wanted
+    problems = {name: engine_problem(name) for name in ENGINES if wanted in {name, "auto"}}
+    for name, problem in problems.items():
+        if not problem:
+            return name
+    if wanted != "auto":
+        raise FactoryError(
+            f"{wanted} cannot be used: {problems[wanted]}.",
+            hint="Mend that, or build on the host with `-- --engine host`: the bytes are the same.",
+        )
+    print(f"Building on the host, same steps and same bytes: {'; '.join(problems.values())}.")
+    return "host"
+
+
+def engine_problem(name: str) -> str:
+    """Return why cibuildwheel cannot work with docker or podman here; empty when it can."""
+    if sys.version_info < (3, 11):
+        return f"cibuildwheel needs Python 3.11 or newer to drive {name}"
+    return images.engine_problem(name)
+
+
+def check_space(directory: Path, hint: str) -> None:
+    """Refuse to start a build that the disk of `directory` cannot hold."""
+    directory.mkdir(parents=True, exist_ok=True)
+    free = shutil.disk_usage(directory).free
+    if free < FREE_BYTES:
+        raise FactoryError(
+            f"the disk of {directory} has {free / 1e9:.1f} GB free, and a build needs up to "
+            f"{FREE_BYTES / 1e9:.0f} GB.",
+            hint=hint,
+        )
+
+
+def read_version(toolchain: Toolchain, source: Source) -> str:
+    """Return the version that setuptools-scm reads from the checkout, in PEP 440."""
+    result = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", READ_VERSION],
+        cwd=ROOT,
+        env=clean_environ() | {"PYTHONPATH": os.fspath(toolchain.directory)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if result.returncode:
+        reason = result.stderr.strip().splitlines()[-1:]
+        raise FactoryError(f"no version can be read from the git tags: {''.join(reason)}")
+    version = result.stdout.strip()
+    if source.dirty and ".d20" not in version:
+        # setuptools-scm overlooks files that git does not know of, yet they reach the wheel.
+        date = dt.datetime.now(dt.timezone.utc).strftime("d%Y%m%d")
+        version += f"{'.' if '+' in version else '+'}{date}"
+    check_version(version, source)
+    return version
+
+
+def make_sdist(job: Job, toolchain: Toolchain, version: str) -> None:
+    """Write the sdist that the wheel is built from; git is needed only up to here."""
+    run_logged(
+        [
+            *(sys.executable, "-m", "build", "--sdist", "--no-isolation"),
+            *(f"--outdir={job.sdist.parent}", ROOT),
+        ],
+        log=job.log,
+        lane=job.lane.id,
+        phase="sdist",
+        cwd=job.work,
+        env=clean_environ()
+        | {
+            "PYTHONPATH": os.fspath(toolchain.directory),
+            "SOURCE_DATE_EPOCH": str(job.epoch),
+            "SETUPTOOLS_SCM_PRETEND_VERSION_FOR_MLC_LLM": version,
+        },
+    )
+
+
+class SmokeReader:
+    """Collects the outcomes of smoke tests from the lines that an engine prints."""
+
+    def __init__(self, timeline: Timeline) -> None:
+        self.timeline = timeline
+        self.checks: dict[str, Check] = {}
+
+    def read(self, line: str) -> None:
+        """Note the phase or the outcome that `line` tells of."""
+        self.timeline.read(line)
+        if PREFIX not in line:
+            return
+        check = Check(**json.loads(line[line.index(PREFIX) + len(PREFIX) :]))
+        print(f"  {check.name}: {check.status}", flush=True)
+        # What could not run in one place may have run in the other; a failure stays.
+        before = self.checks.get(check.name, check)
+        keep = before.status == FAILED or check.status == NOT_RUN
+        self.checks[check.name] = before if keep else check
+
+
+def build_lane(lane: Lane, options: argparse.Namespace, source: Source) -> LaneResult:
+    """Take one lane from the checkout to a finished wheel in the wheelhouse."""
+    system_compiler = options.toolchain == "system"
+    engine = choose_engine(options.engine, system_compiler=system_compiler)
+    if engine == "host":
+        check_host(lane)
+    work = WORK / (f"{lane.id}-system" if system_compiler else lane.id)
+    shutil.rmtree(work, ignore_errors=True)
+    work.mkdir(parents=True)
+    log = work / "build.log"
+    check_space(work, "Free some space there.")
+    check_space(cache_dir(), "Free some space there, or point MLC_LLM_CACHE at a larger disk.")
+    print(f"{lane.id}: building with {engine}; the log is {log}", flush=True)
+
+    timeline = Timeline()
+    smoke = SmokeReader(timeline)
+    timeline.start("set-up")
+    toolchain = ensure_toolchain(lane, log, compiler=engine == "host" and not system_compiler)
+    image = None if engine == "host" else images.ensure_image(engine)
+    timeline.start("sdist")
+    version = read_version(toolchain, source)
+    job = Job(lane, work / f"mlc_llm-{version}.tar.gz", work, log, source.epoch, smoke.read)
+    make_sdist(job, toolchain, version)
+    timeline.start("container" if image else "configure")
+    if image:
+        build_in_container(job, image, engine)
+        if "host" in lane.tested and runs_here(lane):
+            test_on_host(job, toolchain)
+    else:
+        build_on_host(job, toolchain, system_compiler=system_compiler)
+    (wheel,) = job.repaired.glob("*.whl")
+    timeline.start("verify")
+    checks = [*smoke.checks.values()]
+    if not system_compiler:
+        forbidden = [str(ROOT), str(work), str(toolchain.directory)]
+        checks[:0] = verify_wheel(
+            wheel, lane, version, toolchain=toolchain.directory, forbidden=forbidden
+        )
+    timeline.stop()
+    (work / "timings.json").write_text(json.dumps(timeline.seconds), encoding="utf-8")
+    judge(wheel, checks, lane, log)
+    if not system_compiler:
+        record = WheelRecord(
+            file=wheel.name,
+            lane=lane.id,
+            engine=engine,
+            sha256=hash_file(wheel),
+            size=wheel.stat().st_size,
+            toolchain_lock=toolchain.digest,
+            image=image.digest if image else None,
+            checks=tuple(checks),
+        )
+        manifest = Manifest(version, source.commit, source.dirty, source.epoch, wheels=())
+        wheel = publish(wheel, record, manifest, options.wheelhouse.resolve())
+    return LaneResult(lane, engine, wheel, checks, timeline.seconds)
+
+
+def judge(wheel: Path, checks: list[Check], lane: Lane, log: Path) -> None:
+    """Raise FactoryError unless smoke tests ran and no check failed."""
+    if failed := [check for check in checks if check.status == FAILED]:
+        lines = "\n".join(f"    {check.name}: {check.detail}" for check in failed)
+        raise FactoryError(
+            f"{len(failed)} of {len(checks)} checks failed on {wheel.name}:\n{lines}\n",
+            lane=lane.id,
+            phase="verify",
+            hint=f"The wheel is kept in {wheel.parent} for a look; wheelhouse/ is unchanged.",
+            log=log,
+        )
+    if not any(check.name.startswith("smoke") and check.status == PASSED for check in checks):
+        raise FactoryError("no smoke test ran.", lane=lane.id, phase="smoke", log=log)
+
+
+def choose_lanes(wanted: str | None) -> list[Lane]:
+    """Return the lanes to look at: all of them, or the one that was named if it can be built."""
+    lanes = load_lanes()
+    if wanted is None:
+        return list(lanes.values())
+    lane = find_lane(wanted, lanes)
+    if not lane.built:
+        raise FactoryError(
+            f"lane {wanted} is declared in ci/lanes.toml but not built here yet.",
+            hint=f"Built here: {', '.join(lane.id for lane in lanes.values() if lane.built)}.",
+        )
+    return [lane]
+
+
+def main(arguments: list[str]) -> int:
+    """Build every chosen lane and print the table."""
+    options = parse_arguments(arguments)
+    lanes = choose_lanes(options.lane)
+    check_wheelhouse(options.wheelhouse)
+    source = read_source(ROOT)
+    if source.dirty:
+        print("The tree is dirty: the version says so, and no release takes this wheel.")
+    results = [build_lane(lane, options, source) for lane in lanes if lane.built]
+    report.show(results, [lane for lane in lanes if not lane.built])
+    return 0
+
+
+if __name__ == "__main__":
+    run_session(main)

@@ -1,0 +1,111 @@
+#!/usr/bin/env python3
+# /// script
+# requires-python = ">=3.10"
+# dependencies = ["nox>=2026.10.20", "uv>=0.13.9"]
+# ///
+"""The wheel factory's sessions. Without nox: `python3 noxfile.py -s wheels` sets it up first."""
+
+import sys
+from pathlib import Path
+
+if sys.version_info < (3, 10):  # noqa: UP036 - the one file that an old Python may meet
+    sys.exit("error: Python 3.10 or newer is needed; this is " + sys.version.split()[0] + ".")
+
+if __name__ == "__main__":
+    from ci.bootstrap.nox_env import run_nox
+
+    sys.exit(run_nox(sys.argv[1:]))
+
+import nox
+
+nox.needs_version = ">=2026.10.20"
+nox.options.default_venv_backend = "uv|virtualenv"
+nox.options.reuse_existing_virtualenvs = True
+nox.options.error_on_missing_interpreters = True
+
+
+def install(session: nox.Session, lock: str) -> None:
+    """Install one lock, hashes required."""
+    session.install("--require-hashes", "--only-binary=:all:", "-r", f"ci/locks/{lock}.txt")
+
+
+def run(session: nox.Session, module: str, *arguments: str) -> None:
+    """Run a module of the factory with the session's own words behind it.
+
+    On Ctrl-C it gets the time to stop compilers and containers before nox ends it.
+    """
+    session.run(
+        *("python", "-m", f"ci.{module}", *arguments, *session.posargs), interrupt_timeout=60
+    )
+
+
+@nox.session
+def wheels(session: nox.Session) -> None:
+    """Make, repair, verify and smoke-test the wheel of each lane (`-- --help` for choices)."""
+    install(session, "factory")
+    run(session, "wheels")
+
+
+@nox.session
+def tests(session: nox.Session) -> None:
+    """Run every fast test: factory, C++ core, Python package (`-- -k WORD` for some)."""
+    install(session, "dev")
+    run(session, "tests")
+
+
+@nox.session
+def lint(session: nox.Session) -> None:
+    """Check style and types: Python, C++, shell, workflows (`-- --fix` mends)."""
+    install(session, "dev")
+    run(session, "lint")
+
+
+@nox.session(name="same-bytes", default=False)
+def same_bytes(session: nox.Session) -> None:
+    """Build twice, elsewhere and otherwise, and compare the bytes."""
+    install(session, "factory")
+    run(session, "same_bytes")
+
+
+@nox.session(default=False)
+def bench(session: nox.Session) -> None:
+    """Measure: `-- factory` times each phase, `-- core` the kernels."""
+    install(session, "dev")
+    run(session, "bench")
+
+
+@nox.session(name="torch", default=False, venv_backend="virtualenv")
+def torch_tests(session: nox.Session) -> None:
+    """Pass torch tensors to the wheel in wheelhouse/ (a large download)."""
+    wheel = next(Path("wheelhouse").glob("*-manylinux*.whl"), None)
+    if wheel is None:
+        session.error("there is no wheel: make it first with `nox -s wheels`.")
+    session.install("torch==2.13.0", "pytest", str(wheel))
+    session.run("pytest", "tests/python", "-k", "torch", *session.posargs)
+
+
+@nox.session(default=False)
+def image(session: nox.Session) -> None:
+    """Make the container image that Linux wheels are built in."""
+    install(session, "factory")
+    run(session, "images")
+
+
+@nox.session(default=False)
+def shaders(session: nox.Session) -> None:
+    """Regenerate SPIR-V and the Vulkan declarations (`-- --check` only compares)."""
+    install(session, "factory")
+    run(session, "shaders")
+
+
+@nox.session(default=False)
+def locks(session: nox.Session) -> None:
+    """Regenerate ci/locks/ from the dependency groups in pyproject.toml."""
+    install(session, "factory")
+    run(session, "lock")
+
+
+@nox.session(default=False, venv_backend="none")
+def matrix(session: nox.Session) -> None:
+    """Print the workflows' build matrix, made from ci/lanes.toml, as JSON."""
+    session.run(sys.executable, "-m", "ci.lanes", *session.posargs)

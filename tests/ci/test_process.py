@@ -1,0 +1,84 @@
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from ci import process
+from ci.errors import FactoryError
+from ci.process import run_logged
+
+
+def run(
+    tmp_path: Path,
+    code: str,
+    *,
+    on_line: Callable[[str], None] = lambda _line: None,
+    hint: str = "",
+) -> Path:
+    log = tmp_path / "build.log"
+    run_logged(
+        [sys.executable, "-c", code],
+        log=log,
+        lane="some-lane",
+        phase="compile",
+        cwd=tmp_path,
+        env=os.environ,
+        on_line=on_line,
+        hint=hint,
+    )
+    return log
+
+
+def test_output_goes_to_the_log_and_to_the_reader(tmp_path: Path) -> None:
+    lines: list[str] = []
+    log = run(tmp_path, "print('one'); print('two')", on_line=lines.append)
+    assert lines == ["one", "two"]
+    assert log.read_text().endswith("one\ntwo\n")
+
+
+def test_failure_names_lane_phase_and_log_and_shows_the_end(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(FactoryError) as caught:
+        run(tmp_path, "print('the reason'); raise SystemExit(3)", hint="Do this.")
+    text = str(caught.value)
+    for part in ("lane some-lane", "phase compile", "exit status 3", "Do this.", "build.log"):
+        assert part in text
+    assert "the reason" in capsys.readouterr().err
+
+
+def test_missing_program_is_an_error_that_names_it(tmp_path: Path) -> None:
+    with pytest.raises(FactoryError, match="no-such-program cannot be started"):
+        run_logged(
+            ["no-such-program"],
+            log=tmp_path / "log",
+            lane="",
+            phase="",
+            cwd=tmp_path,
+            env=os.environ,
+        )
+
+
+def test_quiet_command_is_not_silent(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(process, "HEARTBEAT_S", 0.01)
+    run(tmp_path, "print('linking', flush=True); import time; time.sleep(0.3)")
+    assert "some-lane: compile: 0 s ... linking" in capsys.readouterr().err
+
+
+def test_interrupt_ends_the_command_and_its_children(tmp_path: Path) -> None:
+    child = f"import subprocess, sys; subprocess.call([{sys.executable!r}, '-c', CODE])"
+    code = f"CODE = 'import os, time; print(os.getpid(), flush=True); time.sleep(60)'; {child}"
+    pids: list[int] = []
+
+    def interrupt(line: str) -> None:
+        pids.append(int(line))
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run(tmp_path, code, on_line=interrupt)
+    with pytest.raises(ProcessLookupError):
+        os.kill(pids[0], 0)

@@ -1,0 +1,114 @@
+import sys
+from pathlib import Path
+
+import pytest
+
+from ci import smoke
+from ci.checks import FAILED, NOT_RUN, PASSED, Check
+from ci.smoke import Environment, clean_env, get_python, smoke_one
+
+PYTHON = Path(sys.executable)
+WHEEL = Path("mlc_llm-1.2.3-py3-none-manylinux_2_28_x86_64.whl")
+
+
+def add_script(path: Path, body: str) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(f"#!/bin/sh\n{body}\n")
+    path.chmod(0o755)
+    return path
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["PYTHONPATH", "VIRTUAL_ENV", "VK_DRIVER_FILES", "MLC_LLM_VULKAN_LOADER", "LD_LIBRARY_PATH"],
+)
+def test_clean_env_lets_nothing_in(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(name, "of the host")
+    assert name not in clean_env()
+
+
+@pytest.mark.parametrize("name", ["PATH", "HOME", "HTTPS_PROXY", "SSL_CERT_FILE"])
+def test_clean_env_keeps_what_a_machine_needs(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(name, "of the host")
+    assert clean_env()[name] == "of the host"
+
+
+@pytest.fixture
+def broken_uv(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A uv that downloads nothing and installs nothing."""
+    add_script(tmp_path / "bin" / "uv", "echo no network; exit 1")
+    monkeypatch.setenv("MLC_LLM_TOOLCHAIN", str(tmp_path))
+
+
+@pytest.mark.usefixtures("broken_uv")
+def test_absent_python_that_uv_cannot_download_is_none() -> None:
+    assert get_python("3.99") is None
+
+
+def test_absent_python_is_told_as_not_run(tmp_path: Path) -> None:
+    (check,) = smoke_one(tmp_path, WHEEL, "3.99", None, "newest", vulkan=False)
+    assert check.status == NOT_RUN
+    assert "no Python 3.99" in check.detail
+
+
+def test_this_python_stands_in_for_an_absent_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(smoke, "supported_pythons", lambda: ["3.1", "3.2", "3.99"])
+    monkeypatch.setattr(smoke, "get_python", {"3.1": None, "3.99": Path("python3.99")}.get)
+    assert smoke.choose_pythons() == {
+        "3.1": None,
+        "3.99": Path("python3.99"),
+        f"3.{sys.version_info.minor}": Path(sys.executable),
+    }
+
+
+def smoke_installed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mlc_llm: str
+) -> dict[str, list[str]]:
+    """Smoke-test an "installed" wheel whose command is the script `mlc_llm`; details by status."""
+    add_script(tmp_path / "bin" / "python", "echo 1.2.3")
+    add_script(tmp_path / "bin" / "mlc_llm", mlc_llm)
+    monkeypatch.setattr(smoke, "make_environment", lambda *_: Environment(tmp_path, "a label"))
+    details: dict[str, list[str]] = {}
+    for check in smoke_one(tmp_path, WHEEL, "3.10", PYTHON, "oldest", vulkan=False):
+        details.setdefault(check.status, []).append(check.detail)
+    return details
+
+
+def test_good_wheel_passes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    details = smoke_installed(tmp_path, monkeypatch, "echo mlc_llm 1.2.3")
+    assert list(details) == [PASSED]
+
+
+def test_command_that_dies_is_a_failed_check(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    details = smoke_installed(tmp_path, monkeypatch, "echo undefined symbol: TVMFFI; exit 1")
+    (detail,) = details[FAILED]
+    assert "undefined symbol: TVMFFI" in detail
+
+
+def test_wrong_version_is_a_failed_check(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    details = smoke_installed(tmp_path, monkeypatch, "echo mlc_llm 1.2.4")
+    assert details[FAILED] == ["mlc_llm 1.2.4"]
+
+
+@pytest.mark.usefixtures("broken_uv")
+def test_wheel_that_does_not_install_is_a_failed_check(tmp_path: Path) -> None:
+    (check,) = smoke_one(tmp_path, WHEEL, "3.10", PYTHON, "oldest", vulkan=False)
+    assert check.status == FAILED
+    assert "no network" in check.detail
+
+
+def test_main_fails_with_a_failed_check(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    checks = [Check("one", PASSED, ""), Check("two", FAILED, "why")]
+    monkeypatch.setattr(smoke, "smoke", lambda _: iter(checks))
+    assert smoke.main([str(WHEEL)]) == 1
+    assert '"two", "status": "failed"' in capsys.readouterr().out
+
+
+def test_hung_command_is_a_failed_check(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(smoke, "TIMEOUT_S", 0.1)
+    details = smoke_installed(tmp_path, monkeypatch, "exec sleep 60")
+    assert "TimeoutExpired" in details[FAILED][0]

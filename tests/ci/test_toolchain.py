@@ -1,0 +1,144 @@
+import base64
+import hashlib
+from pathlib import Path
+from typing import Any
+
+import pytest
+from offers import offer
+
+from ci import toolchain
+from ci.errors import FactoryError
+from ci.lanes import load_lanes
+from ci.toolchain import check_files, ensure_toolchain
+
+LANE = load_lanes()["linux-x86_64"]
+
+
+@pytest.fixture
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty cache for toolchain, zig and uv, with retries off."""
+    monkeypatch.setenv("MLC_LLM_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("UV_CACHE_DIR", str(tmp_path / "uv"))
+    monkeypatch.setenv("UV_HTTP_RETRIES", "0")
+    monkeypatch.setattr(toolchain, "_warm", lambda *_: None)
+    return tmp_path / "cache"
+
+
+@pytest.fixture
+def lock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A lock of one tiny package, and a folder in the place of the index that offers it."""
+    offers = tmp_path / "offers"
+    lock = tmp_path / "toolchain.txt"
+    lock.write_text(offer(offers, "ziglang"))
+    monkeypatch.setenv("UV_NO_INDEX", "1")
+    monkeypatch.setenv("UV_FIND_LINKS", str(offers))
+    return lock
+
+
+def test_toolchain_is_installed_once(cache: Path, lock: Path, tmp_path: Path) -> None:
+    first = ensure_toolchain(LANE, tmp_path / "log", lock)
+    lock.parent.joinpath("offers").rename(tmp_path / "gone")
+    assert ensure_toolchain(LANE, tmp_path / "log", lock) == first
+    assert [path.parent for path in cache.glob("toolchain/*/ziglang")] == [first.directory]
+
+
+@pytest.mark.usefixtures("cache")
+def test_two_sessions_may_install_at_once(
+    lock: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    install = toolchain.install_lock
+
+    def install_second(*args: Any, **options: Any) -> None:
+        monkeypatch.setattr(toolchain, "install_lock", install)
+        ensure_toolchain(LANE, tmp_path / "log", lock)
+        install(*args, **options)
+
+    monkeypatch.setattr(toolchain, "install_lock", install_second)
+    installed = ensure_toolchain(LANE, tmp_path / "log", lock).directory
+    check_files(installed)
+    assert list(installed.parent.iterdir()) == [installed]
+
+
+@pytest.mark.usefixtures("cache")
+def test_toolchain_is_for_every_user(lock: Path, tmp_path: Path) -> None:
+    installed = ensure_toolchain(LANE, tmp_path / "log", lock).directory
+    assert installed.stat().st_mode & 0o777 == 0o755
+
+
+def write_toolchain(directory: Path) -> Path:
+    """Write an installed ziglang of three kinds of files with its RECORD."""
+    files = {"ziglang/zig": b"#!run\n", "ziglang/__init__.py": b"A = 1\n", "ziglang/a.h": b"int\n"}
+    rows = ["ziglang-1.dist-info/RECORD,,\n"]
+    for name, data in files.items():
+        path = directory / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(data)
+        digest = base64.urlsafe_b64encode(hashlib.sha256(data).digest()).decode().rstrip("=")
+        rows.append(f"{name},sha256={digest},{len(data)}\n")
+    (directory / "ziglang" / "zig").chmod(0o755)
+    (directory / "ziglang-1.dist-info").mkdir()
+    (directory / "ziglang-1.dist-info" / "RECORD").write_text("".join(rows))
+    return directory
+
+
+# What Python and uv leave beside the packages is no damage.
+@pytest.mark.parametrize("extra", [".lock", "__pycache__/typing.pyc", "ziglang/__pycache__/a.pyc"])
+def test_whole_toolchain_passes(tmp_path: Path, extra: str) -> None:
+    path = write_toolchain(tmp_path) / extra
+    path.parent.mkdir(exist_ok=True)
+    path.touch()
+    check_files(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("name", "data"),
+    [
+        ("ziglang/zig", b"#!ruN\n"),
+        ("ziglang/__init__.py", b"A = 2\n"),
+        ("ziglang/a.h", b"in"),
+        ("sitecustomize.py", b""),
+    ],
+    ids=["program", "module", "header's size", "stranger"],
+)
+def test_damaged_toolchain_is_named(tmp_path: Path, name: str, data: bytes) -> None:
+    (write_toolchain(tmp_path) / name).write_bytes(data)
+    with pytest.raises(FactoryError, match=rf"is damaged: 1 .*{name}.*Remove that directory"):
+        check_files(tmp_path)
+
+
+def test_absent_file_is_damage(tmp_path: Path) -> None:
+    (write_toolchain(tmp_path) / "ziglang" / "a.h").unlink()
+    with pytest.raises(FactoryError, match=r"is damaged: 1 .*a\.h"):
+        check_files(tmp_path)
+
+
+@pytest.mark.usefixtures("cache")
+def test_damage_is_seen_before_a_build(lock: Path, tmp_path: Path) -> None:
+    installed = ensure_toolchain(LANE, tmp_path / "log", lock).directory
+    (installed / "sitecustomize.py").touch()
+    with pytest.raises(FactoryError, match="is damaged"):
+        ensure_toolchain(LANE, tmp_path / "log", lock)
+
+
+def test_half_a_toolchain_is_damaged(tmp_path: Path) -> None:
+    with pytest.raises(FactoryError, match="is damaged"):
+        check_files(tmp_path)
+
+
+def test_wrong_hash_installs_nothing(cache: Path, lock: Path, tmp_path: Path) -> None:
+    lock.write_text(f"ziglang==1 --hash=sha256:{'0' * 64}\n")
+    with pytest.raises(FactoryError, match=r"not those that toolchain\.txt promises.*nox -s locks"):
+        ensure_toolchain(LANE, tmp_path / "log", lock)
+    assert list(cache.glob("toolchain/*")) == []
+
+
+def test_no_network_says_so(
+    cache: Path, lock: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("UV_NO_INDEX")
+    monkeypatch.delenv("UV_FIND_LINKS")
+    for name in ("HTTPS_PROXY", "https_proxy", "ALL_PROXY"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")
+    with pytest.raises(FactoryError, match=r"could not be downloaded.*Check the network"):
+        ensure_toolchain(LANE, tmp_path / "log", lock)
+    assert list(cache.glob("toolchain/*")) == []

@@ -1,0 +1,178 @@
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from ci import images, wheels
+from ci.checks import FAILED, NOT_RUN, PASSED, Check
+from ci.errors import FactoryError
+from ci.lanes import load_lanes
+from ci.paths import ROOT
+from ci.session import run_session
+from ci.smoke import PREFIX
+from ci.timeline import Timeline
+from ci.toolchain import Toolchain
+from ci.version import read_source
+from ci.wheels import SmokeReader, check_space, choose_engine, judge
+
+LANE = load_lanes()["linux-x86_64"]
+
+
+def run(*arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "ci.wheels", *arguments],
+        cwd=ROOT,
+        env=os.environ | variables,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--lane", "amiga-68k"], r"error: there is no lane 'amiga-68k'. The lanes are linux-"),
+        (["--lane", "windows-x86_64"], r"declared in ci/lanes.toml but not built here yet"),
+    ],
+)
+def test_bad_lane_is_refused(arguments: list[str], message: str, tmp_path: Path) -> None:
+    result = run(*arguments, "--wheelhouse", str(tmp_path / "wheelhouse"))
+    assert result.returncode == 1
+    assert message in result.stderr
+    assert "Traceback" not in result.stderr
+    assert not (tmp_path / "wheelhouse").exists()
+
+
+@pytest.mark.skipif(sys.version_info < (3, 11), reason="another message, tested below")
+def test_absent_engine_is_refused(tmp_path: Path) -> None:
+    git = Path(subprocess.check_output(["which", "git"], text=True).strip())
+    (tmp_path / "git").symlink_to(git)
+    result = run("--lane", "linux-x86_64", "--engine", "podman", PATH=str(tmp_path))
+    assert result.returncode == 1
+    assert "podman cannot be used: podman is not installed" in result.stderr
+    assert "--engine host" in result.stderr
+
+
+def answering(*names: str) -> Callable[[str], str]:
+    return lambda engine: "" if engine in names else f"{engine} is not installed"
+
+
+@pytest.mark.parametrize(
+    ("answers", "chosen"),
+    [(("podman", "docker"), "podman"), (("docker",), "docker"), ((), "host")],
+)
+def test_best_answering_engine_is_chosen(
+    answers: tuple[str, ...], chosen: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "version_info", (3, 11))
+    monkeypatch.setattr(images, "engine_problem", answering(*answers))
+    assert choose_engine("auto", system_compiler=False) == chosen
+
+
+def test_python_too_old_for_cibuildwheel_builds_on_the_host(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(sys, "version_info", (3, 10))
+    monkeypatch.setattr(images, "engine_problem", answering("podman"))
+    assert choose_engine("auto", system_compiler=False) == "host"
+    with pytest.raises(FactoryError, match=r"podman cannot be used: cibuildwheel needs Python 3"):
+        choose_engine("podman", system_compiler=False)
+
+
+def test_system_compiler_is_the_hosts() -> None:
+    assert choose_engine("auto", system_compiler=True) == "host"
+    with pytest.raises(FactoryError, match="which no container has"):
+        choose_engine("podman", system_compiler=True)
+
+
+def test_small_disk_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(wheels, "FREE_BYTES", 10**18)
+    with pytest.raises(FactoryError, match=r"GB free, and a build needs up to.*Do this\."):
+        check_space(tmp_path / "not yet there", "Do this.")
+
+
+@pytest.mark.skipif("MLC_LLM_TOOLCHAIN" not in os.environ, reason="`nox -s tests` has it")
+def test_new_file_shows_in_the_version(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def git(*arguments: str) -> None:
+        identity = ["-c", "user.name=test", "-c", "user.email=test@example.com"]
+        subprocess.run(["git", *identity, *arguments], cwd=tmp_path, check=True)
+
+    shutil.copy(ROOT / "pyproject.toml", tmp_path)
+    git("init", "--quiet")
+    git("add", ".")
+    git("commit", "--quiet", "-m", "first")
+    git("tag", "v1.2.3")
+    monkeypatch.setattr(wheels, "ROOT", tmp_path)
+    toolchain = Toolchain(Path(os.environ["MLC_LLM_TOOLCHAIN"]), "")
+    assert wheels.read_version(toolchain, read_source(tmp_path)) == "1.2.3"
+    (tmp_path / "new.py").touch()
+    version = wheels.read_version(toolchain, read_source(tmp_path))
+    assert re.fullmatch(r"1\.2\.3\+d20\d{6}", version)
+
+
+def outcome(name: str, status: str) -> str:
+    return PREFIX + json.dumps({"name": name, "status": status, "detail": ""})
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "kept"),
+    [
+        (NOT_RUN, PASSED, PASSED),
+        (PASSED, NOT_RUN, PASSED),
+        (FAILED, PASSED, FAILED),
+        (PASSED, FAILED, FAILED),
+        (NOT_RUN, NOT_RUN, NOT_RUN),
+    ],
+)
+def test_outcomes_of_two_places_are_merged(first: str, second: str, kept: str) -> None:
+    reader = SmokeReader(Timeline())
+    for status in (first, second):
+        reader.read("some prefix of cibuildwheel: " + outcome("smoke: a", status))
+    assert reader.checks["smoke: a"].status == kept
+
+
+@pytest.mark.parametrize(
+    ("statuses", "message"),
+    [
+        ([PASSED, FAILED], "1 of 2 checks failed"),
+        ([NOT_RUN], "no smoke test ran"),
+        ([], "no smoke test ran"),
+    ],
+)
+def test_bad_outcomes_stop_the_wheel(statuses: list[str], message: str, tmp_path: Path) -> None:
+    checks = [Check(f"smoke: {i}", status, "") for i, status in enumerate(statuses)]
+    with pytest.raises(FactoryError, match=message):
+        judge(tmp_path / "some.whl", checks, LANE, tmp_path / "log")
+
+
+def test_good_outcomes_let_the_wheel_pass(tmp_path: Path) -> None:
+    judge(tmp_path / "some.whl", [Check("smoke: a", PASSED, "")], LANE, tmp_path / "log")
+
+
+def test_help_teaches() -> None:
+    result = run("--help")
+    assert result.returncode == 0
+    for word in ("--lane", "--engine", "--toolchain", "wheelhouse"):
+        assert word in result.stdout
+
+
+def test_interrupt_leaves_the_wheelhouse_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(wheels, "build_lane", interrupt)
+    monkeypatch.setattr(sys, "argv", ["wheels", "--wheelhouse", str(tmp_path / "wheelhouse")])
+    with pytest.raises(SystemExit) as stopped:
+        run_session(wheels.main)
+    assert stopped.value.code == 130
+    assert "interrupted" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
