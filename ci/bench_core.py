@@ -18,11 +18,11 @@ from concurrent.futures import ThreadPoolExecutor
 from importlib import import_module
 from typing import Any
 
-from rich.console import Console
 from rich.table import Table
 
 from ci.errors import FactoryError
 from ci.paths import ROOT
+from ci.report import console
 
 SHAPES = ((32000, 8192), (4096, 4096))  # rows, columns: past any cache, and one layer
 BYTES_PER_VALUE = 18 / 32  # 16 bytes of nibbles and a float16 scale for 32 values
@@ -63,7 +63,7 @@ def _measure_apart(threads: int) -> dict[str, dict[str, float]]:
         raise FactoryError(
             f"measuring the kernels with {threads} threads failed:\n{done.stderr.strip()}",
             phase="bench",
-            hint="`nox -s tests` builds and installs the package that is measured.",
+            hint="`nox -s bench -- core` installs the wheel of wheelhouse/ and measures it.",
         )
     figures: dict[str, dict[str, float]] = json.loads(done.stdout)
     return figures
@@ -137,7 +137,7 @@ def show(figures: dict[str, Any]) -> None:
                 speed = rows * columns * BYTES_PER_VALUE / best / 1e9
                 ratios = f"{seconds[READ] / best:.0%}", f"{seconds[NUMPY] / best:.1f}"
                 table.add_row(threads, shape, name, f"{speed:.1f}", *ratios)
-    Console(soft_wrap=True).print(table)
+    console().print(table)
 
 
 if __name__ == "__main__":

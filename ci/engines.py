@@ -25,7 +25,7 @@ from ci.process import run_logged
 from ci.toml import read_toml
 from ci.toolchain import Toolchain, toolchain_env
 
-# How this machine reaches the network: host builds, containers and images all need it.
+# How this machine reaches the network: host builds and containers alike need it.
 NETWORK = (
     *("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY"),
     *("http_proxy", "https_proxy", "all_proxy", "no_proxy"),
@@ -139,13 +139,10 @@ def build_on_host(job: Job, toolchain: Toolchain, *, system_compiler: bool = Fal
         raise FactoryError(
             f"the build left {len(wheels)} wheels instead of one.", lane=job.lane.id, log=job.log
         )
-    names = {"project": source, "package": source, "dest_dir": job.repaired}
     words = {"project": source, "package": source, "dest_dir": job.repaired}
     job.repaired.mkdir()
     job.on_line("Repairing wheel...")
-    step(
-        "repair", ["/bin/sh", "-c", table["repair-wheel-command"].format(wheel=wheels[0], **names)]
-    )
+    step("repair", fill(table["repair-wheel-command"], words | {"wheel": wheels[0]}))
     (repaired,) = job.repaired.glob("*.whl")
     job.on_line("Testing wheel...")
     env["PATH"] += os.pathsep + os.environ["PATH"]  # any Python here may test the wheel

@@ -75,7 +75,7 @@ def main(arguments: list[str]) -> int:
             print("\n".join(faults), f"\nerror: the bytes differ; the wheels are in {kept}.")
             return 1
     if engine == "host":
-        print("not run: the container's build, since no engine answers here")
+        print("not run: the container's build, since the engine is the host")
     print("the same bytes")
     return 0
 

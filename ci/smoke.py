@@ -41,17 +41,8 @@ class Environment:
 
         Raises subprocess.CalledProcessError when it fails.
         """
-        result = subprocess.run(
-            [self.directory / "bin" / command, *arguments],
-            cwd=self.directory,
-            env=clean_env() | variables,
-            check=True,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            timeout=TIMEOUT_S,
-        )
-        return result.stdout.strip()
+        program = self.directory / "bin" / command
+        return run_cleanly([program, *arguments], cwd=self.directory, **variables)
 
 
 def clean_env() -> dict[str, str]:
@@ -60,15 +51,15 @@ def clean_env() -> dict[str, str]:
     return {k: v for k, v in os.environ.items() if not k.startswith(unwanted)}
 
 
-def uv(*arguments: str | Path) -> str:
-    """Run the toolchain's uv and return what it printed.
+def run_cleanly(command: list[str | Path], *, cwd: Path | None = None, **variables: str) -> str:
+    """Run `command` with `variables` in a clean environment and return what it printed.
 
     Raises subprocess.CalledProcessError when it fails.
     """
-    program = Path(os.environ["MLC_LLM_TOOLCHAIN"]) / "bin" / "uv"
     result = subprocess.run(
-        [program, "--quiet", "--no-progress", "--no-config", *arguments],
-        env=clean_env() | {"UV_HTTP_RETRIES": "1"},
+        command,
+        cwd=cwd,
+        env=clean_env() | variables,
         check=True,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -78,13 +69,23 @@ def uv(*arguments: str | Path) -> str:
     return result.stdout.strip()
 
 
+def uv(*arguments: str | Path) -> str:
+    """Run the toolchain's uv and return what it printed.
+
+    Raises subprocess.CalledProcessError when it fails.
+    """
+    program = Path(os.environ["MLC_LLM_TOOLCHAIN"]) / "bin" / "uv"
+    options = ("--no-progress", "--no-config")
+    return run_cleanly([program, *options, *arguments], UV_HTTP_RETRIES="1")
+
+
 def get_python(version: str) -> Path | None:
     """Return an interpreter of `version`: one that is here, else one that uv can download."""
     if here := find_python(version):
         return here
     with contextlib.suppress(subprocess.CalledProcessError, subprocess.TimeoutExpired):
         uv("python", "install", version)
-        return Path(uv("python", "find", "--managed-python", version))
+        return Path(uv("python", "find", "--managed-python", version).splitlines()[-1])
     return None
 
 

@@ -14,7 +14,7 @@ from ci.lanes import DEFAULT_LANE, load_lanes
 from ci.paths import LOCKS, ROOT, WORK
 from ci.process import call_patiently, run_logged
 from ci.session import run_session
-from ci.toolchain import CMAKE_FILE, ensure_toolchain, toolchain_env
+from ci.toolchain import CMAKE_FILE, command_env, ensure_toolchain, toolchain_env
 
 WORK_DIR = WORK / "tests"
 
@@ -52,8 +52,7 @@ def main(arguments: list[str]) -> int:
     print("Building the core and its C++ tests ...", flush=True)
     toolchain = ensure_toolchain(lane, log)
     env = {**os.environ, **toolchain_env(toolchain, lane)}
-    path = os.pathsep.join([os.fspath(toolchain.directory / "bin"), env["PATH"]])
-    build_env = env | {"PYTHONPATH": os.fspath(toolchain.directory), "PATH": path}
+    build_env = command_env(toolchain, lane)
     wheel = build_wheel(build_env, log)
 
     install = [uv.find_uv_bin(), "pip", "install", "--quiet", "--python", sys.executable]

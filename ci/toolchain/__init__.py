@@ -78,6 +78,13 @@ def toolchain_env(toolchain: Toolchain, lane: Lane) -> dict[str, str]:
     }
 
 
+def command_env(toolchain: Toolchain, lane: Lane) -> dict[str, str]:
+    """Return this process's environment with the toolchain's modules and programs in front."""
+    path = os.pathsep.join([os.fspath(toolchain.directory / "bin"), os.environ["PATH"]])
+    front = {"PYTHONPATH": os.fspath(toolchain.directory), "PATH": path}
+    return {**os.environ, **toolchain_env(toolchain, lane), **front}
+
+
 def check_files(directory: Path) -> None:
     """Compare the installed files with the RECORD of their package.
 
@@ -181,9 +188,6 @@ def _warm(toolchain: Toolchain, lane: Lane, log: Path) -> None:
     )
     stamp.parent.mkdir(parents=True, exist_ok=True)
     cmake = [sys.executable, "-m", "cmake"]
-    env = {**os.environ, **toolchain_env(toolchain, lane)}
-    env["PYTHONPATH"] = os.fspath(toolchain.directory)
-    env["PATH"] = os.fspath(toolchain.directory / "bin") + os.pathsep + os.environ["PATH"]
     with tempfile.TemporaryDirectory(prefix="mlc_llm-warm-") as build:
         source = ["-G", "Ninja", "-S", os.fspath(WARM_PROJECT), "-B", build]
         options = ["-DCMAKE_BUILD_TYPE=Release", f"-DCMAKE_TOOLCHAIN_FILE={CMAKE_FILE.as_posix()}"]
@@ -194,7 +198,7 @@ def _warm(toolchain: Toolchain, lane: Lane, log: Path) -> None:
                 lane=lane.id,
                 phase=PHASE,
                 cwd=WARM_PROJECT,
-                env=env,
+                env=command_env(toolchain, lane),
                 hint=f"If it says nothing useful, remove {cache_dir()} and try again.",
             )
     stamp.touch()

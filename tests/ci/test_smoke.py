@@ -112,3 +112,10 @@ def test_hung_command_is_a_failed_check(tmp_path: Path, monkeypatch: pytest.Monk
     monkeypatch.setattr(smoke, "TIMEOUT_S", 0.1)
     details = smoke_installed(tmp_path, monkeypatch, "exec sleep 60")
     assert "TimeoutExpired" in details[FAILED][0]
+
+
+def test_python_that_uv_downloads_is_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    finds = 'case "$*" in *--quiet*) ;; *find*) echo a warning; echo /managed/python;; esac'
+    add_script(tmp_path / "bin" / "uv", finds)
+    monkeypatch.setenv("MLC_LLM_TOOLCHAIN", str(tmp_path))
+    assert get_python("3.99") == Path("/managed/python")
