@@ -60,6 +60,14 @@ def lint(session: nox.Session) -> None:
     run(session, "lint")
 
 
+@nox.session(default=False)
+def sanitize(session: nox.Session) -> None:
+    """Run the core under clang's sanitizers, and fuzz it (`-- --seconds N` for longer)."""
+    install(session, "dev")
+    install(session, "smoke-newest")
+    run(session, "sanitize")
+
+
 @nox.session(name="same-bytes", default=False)
 def same_bytes(session: nox.Session) -> None:
     """Build twice, elsewhere and otherwise, and compare the bytes."""
@@ -69,19 +77,20 @@ def same_bytes(session: nox.Session) -> None:
 
 @nox.session(default=False)
 def bench(session: nox.Session) -> None:
-    """Measure: `-- factory` times each phase, `-- core` the kernels."""
+    """Measure: `-- factory` times each phase, `-- core` a model against llama.cpp."""
     install(session, "dev")
     run(session, "bench")
 
 
-@nox.session(name="torch", default=False, venv_backend="virtualenv")
-def torch_tests(session: nox.Session) -> None:
-    """Pass torch tensors to the wheel in wheelhouse/ (a large download)."""
+@nox.session(default=False, venv_backend="virtualenv")
+def reference(session: nox.Session) -> None:
+    """Compare the wheel in wheelhouse/ with torch and transformers (a large download)."""
     wheel = next(Path("wheelhouse").glob("*-manylinux*.whl"), None)
     if wheel is None:
         session.error("there is no wheel: make it first with `nox -s wheels`.")
-    session.install("torch==2.13.0", "pytest", str(wheel))
-    session.run("pytest", "tests/python", "-k", "torch", *session.posargs)
+    session.install("torch==2.13.0", "transformers==5.23.0", "pytest>=9", str(wheel))
+    files = ("tests/python/test_linear.py", "tests/python/test_transformers.py")
+    session.run("pytest", *files, "-k", "torch or transformers", *session.posargs)
 
 
 @nox.session(default=False)

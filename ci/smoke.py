@@ -20,12 +20,14 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from ci.checks import FAILED, NOT_RUN, PASSED, Check
-from ci.paths import LOCKS
+from ci.paths import LOCKS, ROOT
 from ci.pythons import find_python, supported_pythons
 
 PREFIX = "smoke: "
 LOCK_OF = {"oldest": LOCKS / "smoke-oldest.txt", "newest": LOCKS / "smoke-newest.txt"}
 LAVAPIPE = sorted(Path("/usr/share/vulkan/icd.d").glob("lvp_icd*.json"))
+TINY = ROOT / "tests" / "assets" / "tiny"
+PROMPT = "The core infers."  # the first words of what the tiny model knows by heart
 TIMEOUT_S = 300
 
 
@@ -115,6 +117,23 @@ def check_basics(environment: Environment, version: str) -> Iterator[Check]:
     yield Check(f"smoke: selftest, {environment.label}", PASSED, "cpu agrees with NumPy")
 
 
+def check_model(environment: Environment) -> Iterator[Check]:
+    """From safetensors to text: a tiny model, converted to 4 bits, must say what it has learnt."""
+    model = environment.directory / "tiny-q4f16_1"
+    quantized = ("--quantization", "q4f16_1", "--output", f"{model}")
+    environment.run("mlc_llm", "convert_weight", f"{TINY}", *quantized)
+    environment.run("mlc_llm", "gen_config", f"{TINY}", *quantized, "--conv-template", "LM")
+    printed = environment.run(
+        *("mlc_llm", "generate", f"{model}", "--prompt", PROMPT),
+        *("--temperature", "0", "--max-tokens", "400"),
+    )
+    answer = printed.rpartition("\n")[2]  # what goes before is of standard error
+    text = (TINY / "text.txt").read_text(encoding="utf-8").strip()
+    right = f"{PROMPT} {answer.strip()}" == text
+    detail = f"{len(text)} characters by heart" if right else f"it said: {printed[-300:]}"
+    yield Check(f"smoke: a model, {environment.label}", PASSED if right else FAILED, detail)
+
+
 def check_vulkan(environment: Environment) -> Iterator[Check]:
     """Meet every state that Vulkan can be in: the package must say which, and go on."""
     empty = environment.directory / "no-drivers"
@@ -172,6 +191,7 @@ def smoke_one(
         directory = root / f"{python}-{tvm_ffi}"
         environment = make_environment(directory, interpreter, label, tvm_ffi, wheel)
         checks += check_basics(environment, wheel.name.split("-")[1])
+        checks += check_model(environment)
         if vulkan:
             checks += check_vulkan(environment)
     except subprocess.CalledProcessError as error:

@@ -3,7 +3,7 @@
 #include <bit>
 #include <cstdint>
 
-// Not for the files that are compiled for one instruction set: see q4f16_kernel.h.
+// Not for the files that are compiled for one instruction set: see matmul_kernels.h.
 
 namespace mlc::cpu {
 

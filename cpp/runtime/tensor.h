@@ -17,8 +17,12 @@ class TypeError : public std::invalid_argument {
   using std::invalid_argument::invalid_argument;
 };
 
+namespace dtype {
 inline constexpr DLDataType kFloat16 = {kDLFloat, 16, 1};
+inline constexpr DLDataType kFloat32 = {kDLFloat, 32, 1};
+inline constexpr DLDataType kInt32 = {kDLInt, 32, 1};
 inline constexpr DLDataType kUInt32 = {kDLUInt, 32, 1};
+}  // namespace dtype
 
 /// In a wanted shape: any extent of at least one.
 inline constexpr std::int64_t kAnyExtent = -1;

@@ -1,4 +1,4 @@
-"""The native core of mlc_llm: device discovery and the q4f16_1 operator on CPU and Vulkan.
+"""Language models in MLC's formats: convert them, run them on the CPU, talk to them.
 
 The native library is loaded by the first call that needs it, so importing the package is quick and
 imports neither NumPy nor TVM FFI.
@@ -10,14 +10,20 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from mlc_llm.async_engine import AsyncMLCEngine
     from mlc_llm.devices import Device, list_devices
+    from mlc_llm.engine import MLCEngine
     from mlc_llm.linear import Q4F16Linear
+    from mlc_llm.model import Model
     from mlc_llm.quantization import dequantize_q4f16_1, quantize_q4f16_1
 
     __version__: str
 
 __all__ = [
+    "AsyncMLCEngine",
     "Device",
+    "MLCEngine",
+    "Model",
     "Q4F16Linear",
     "__version__",
     "dequantize_q4f16_1",
@@ -26,6 +32,9 @@ __all__ = [
 ]
 
 _MODULES = {
+    "AsyncMLCEngine": "async_engine",
+    "MLCEngine": "engine",
+    "Model": "model",
     "Device": "devices",
     "list_devices": "devices",
     "Q4F16Linear": "linear",

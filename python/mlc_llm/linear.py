@@ -34,7 +34,8 @@ class Q4F16Linear:
     `words` [N, G * 4] uint32 and `scales` [N, G] float16 (G is K / 32, rounded up) come from
     ``quantize_q4f16_1`` or from a model of MLC LLM. Every tensor may be of any library that speaks
     DLPack, NumPy and torch included, in host memory and contiguous. None is copied on the way in;
-    the CPU reads the weight where it is, so it must not be changed.
+    the CPU reads the weight where it is, so it must not be changed. It also rounds `x` to int8, in
+    groups of 32 that share a scale of max|x| / 127; Vulkan does not.
 
     Raises TypeError for a wrong dtype, ValueError for a wrong shape or an unknown device, and
     RuntimeError when the device fails.

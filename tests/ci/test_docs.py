@@ -8,6 +8,7 @@ import io
 import os
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -23,6 +24,7 @@ from ci.paths import ROOT
 
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 INSTALL = (ROOT / "docs" / "install.md").read_text(encoding="utf-8")
+USE = (ROOT / "docs" / "use.md").read_text(encoding="utf-8")
 BUILD = (ROOT / "docs" / "build.md").read_text(encoding="utf-8")
 NOX = (["nox"], ["python3", "noxfile.py"])
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
@@ -80,6 +82,15 @@ def problem(command: str) -> str:
     return ""
 
 
+def main_of(module: str) -> Callable[[list[str]], int]:
+    """Return what `python -m module` calls with its arguments."""
+    found = importlib.import_module(module)
+    if hasattr(found, "__path__"):
+        found = importlib.import_module(f"{module}.__main__")
+    main: Callable[[list[str]], int] = found.main
+    return main
+
+
 def refusal(module: str, arguments: list[str]) -> str:
     """Return what is wrong with a session's arguments; empty if its parser takes them."""
     if module == "pytest":
@@ -95,7 +106,7 @@ def refusal(module: str, arguments: list[str]) -> str:
     output = io.StringIO()
     with contextlib.redirect_stdout(output), contextlib.redirect_stderr(output):
         try:
-            status = importlib.import_module(module).main([*arguments, "--help"])
+            status: str | int | None = main_of(module)([*arguments, "--help"])
         except SystemExit as stop:
             status = stop.code
     if status != 0:
@@ -124,16 +135,31 @@ def test_wrong_nox_command_is_refused(command: str, reason: str) -> None:
     assert reason in problem(command)
 
 
+@pytest.fixture(scope="module")
+def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with what the pages call models: sources, and what they are converted into."""
+    main = pytest.importorskip(
+        "mlc_llm.cli", reason="mlc_llm is not installed; `nox -s tests` installs it"
+    ).main
+    folder = tmp_path_factory.mktemp("docs")
+    for source, output in (("hf-model", "model"), ("tests/assets/tiny", "tiny-MLC")):
+        shutil.copytree(ROOT / "tests/assets/tiny", folder / source)
+        options = [f"{folder / source}", "--quantization", "q4f16_1", "-o", f"{folder / output}"]
+        assert main(["convert_weight", *options]) == 0
+        assert main(["gen_config", *options, "--conv-template", "chatml"]) == 0
+    return folder
+
+
 @pytest.fixture
-def run_mlc_llm(tmp_path: Path) -> Run:
-    """Runs the installed package's command, away from the checkout."""
-    pytest.importorskip("mlc_llm", reason="mlc_llm is not installed; `nox -s tests` installs it")
+def run_mlc_llm(tmp_path: Path, models: Path) -> Run:
+    """Runs the installed package's command, away from the checkout and beside `models`."""
+    shutil.copytree(models, tmp_path, dirs_exist_ok=True)
 
     def run(*arguments: str, **variables: str) -> "subprocess.CompletedProcess[str]":
         command = [sys.executable, "-m", "mlc_llm", *arguments]
         env = os.environ | variables
         return subprocess.run(
-            command, cwd=tmp_path, env=env, capture_output=True, text=True, check=False
+            command, cwd=tmp_path, env=env, input="", capture_output=True, text=True, check=False
         )
 
     return run
@@ -164,10 +190,9 @@ def test_message_is_quoted_as_it_is_given(
     assert message in quoted
 
 
-@pytest.mark.parametrize("code", [*fenced("python", INSTALL)])
-def test_python_example_runs(code: str, tmp_path: Path) -> None:
-    pytest.importorskip("mlc_llm", reason="mlc_llm is not installed; `nox -s tests` installs it")
-    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, check=False)
+@pytest.mark.parametrize("code", [*fenced("python", INSTALL), *fenced("python", USE)])
+def test_python_example_runs(code: str, models: Path) -> None:
+    done = subprocess.run([sys.executable, "-c", code], cwd=models, check=False)
     assert done.returncode == 0
 
 

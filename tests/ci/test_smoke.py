@@ -74,9 +74,34 @@ def smoke_installed(
     return details
 
 
+def good_command(answer: str) -> str:
+    """The body of an `mlc_llm` that knows its version, and whose model says `answer`."""
+    return f"""\
+case $1 in
+  --version) echo mlc_llm 1.2.3 ;;
+  generate) echo the memory plan >&2; printf '%s\\n' '{answer}' ;;
+esac"""
+
+
+TEXT = (smoke.TINY / "text.txt").read_text(encoding="utf-8").strip()
+
+
+def test_the_prompt_is_how_the_tiny_models_text_begins() -> None:
+    assert TEXT.startswith(f"{smoke.PROMPT} ")
+
+
 def test_good_wheel_passes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    details = smoke_installed(tmp_path, monkeypatch, "echo mlc_llm 1.2.3")
+    details = smoke_installed(tmp_path, monkeypatch, good_command(TEXT[len(smoke.PROMPT) :]))
     assert list(details) == [PASSED]
+
+
+@pytest.mark.parametrize("answer", ["", TEXT[len(smoke.PROMPT) : -1], TEXT, f"{TEXT[16:]} and on"])
+def test_model_that_says_something_else_is_a_failed_check(
+    answer: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    details = smoke_installed(tmp_path, monkeypatch, good_command(answer))
+    (detail,) = details[FAILED]
+    assert detail.startswith("it said: ")
 
 
 def test_command_that_dies_is_a_failed_check(
@@ -89,7 +114,7 @@ def test_command_that_dies_is_a_failed_check(
 
 def test_wrong_version_is_a_failed_check(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     details = smoke_installed(tmp_path, monkeypatch, "echo mlc_llm 1.2.4")
-    assert details[FAILED] == ["mlc_llm 1.2.4"]
+    assert details[FAILED][0] == "mlc_llm 1.2.4"
 
 
 @pytest.mark.usefixtures("broken_uv")

@@ -13,11 +13,12 @@ struct Sample {
   std::array<std::uint32_t, 8> data{};
   std::array<std::int64_t, 2> shape = {2, 3};
   std::array<std::int64_t, 2> strides = {3, 1};
-  DLTensor tensor = {data.data(), {kDLCPU, 0}, 2, mlc::kUInt32, shape.data(), strides.data(), 0};
+  DLTensor tensor = {data.data(),  {kDLCPU, 0},    2, mlc::dtype::kUInt32,
+                     shape.data(), strides.data(), 0};
 };
 
 std::span<std::uint32_t> View(const Sample& sample) {
-  return mlc::ViewTensor<std::uint32_t>({"words", mlc::kUInt32, {mlc::kAnyExtent, 3}},
+  return mlc::ViewTensor<std::uint32_t>({"words", mlc::dtype::kUInt32, {mlc::kAnyExtent, 3}},
                                         sample.tensor);
 }
 
@@ -32,7 +33,7 @@ void TestRefusal(const std::function<void(Sample&)>& spoil, std::string_view wor
 void TestRefusals() {
   using Value = std::invalid_argument;
   TestRefusal<mlc::TypeError>([](Sample& s) { s.tensor.device.device_type = kDLCUDA; }, "type 2");
-  TestRefusal<mlc::TypeError>([](Sample& s) { s.tensor.dtype = mlc::kFloat16; },
+  TestRefusal<mlc::TypeError>([](Sample& s) { s.tensor.dtype = mlc::dtype::kFloat16; },
                               "uint32, but it is float16");
   TestRefusal<mlc::TypeError>([](Sample& s) { s.tensor.dtype.lanes = 2; }, "is uint32x2");
   TestRefusal<Value>([](Sample& s) { s.strides = {1, 2}; }, "contiguous");

@@ -47,7 +47,7 @@ def test_selftest_passes_on_every_device(capsys: pytest.CaptureFixture[str]) -> 
 def test_selftest_fails_when_a_kernel_is_wrong(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(selftest, "measure_error", lambda *_: 1.5)
+    monkeypatch.setattr(selftest, "measure_error", lambda *_, **__: 1.5)
     assert cli.main(["selftest", "--device", "cpu"]) == 1
     assert "FAILED" in capsys.readouterr().out
 
@@ -64,7 +64,7 @@ def test_no_command_prints_help(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_an_unknown_command_is_refused() -> None:
     with pytest.raises(SystemExit, match="2"):
-        cli.main(["chat"])
+        cli.main(["talk"])
 
 
 def test_a_broken_installation_is_told_in_one_line(

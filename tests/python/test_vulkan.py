@@ -111,7 +111,7 @@ def test_a_layer_serves_several_threads(device: str) -> None:
     errors: list[float] = []
 
     def work() -> None:
-        errors.extend(measure_error(words, scales, x, linear(x)) for _ in range(10))
+        errors.extend(measure_error(words, scales, x, linear(x), device=device) for _ in range(10))
 
     threads = [threading.Thread(target=work) for _ in range(4)]
     for thread in threads:

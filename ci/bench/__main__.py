@@ -1,0 +1,52 @@
+"""`nox -s bench`: `factory` times each phase of a wheel, `core` a model against llama.cpp.
+
+The figures are printed and written to build/bench/.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+
+from ci.bench.chart import draw
+from ci.bench.core import OURS, PEER, bench_core, show
+from ci.bench.factory import run_factory
+from ci.images import ENGINES
+from ci.paths import ROOT, WORK
+from ci.session import run_session
+
+CHART = ROOT / "docs" / "bench.svg"
+
+
+def run_core(*, alone: bool, chart: bool) -> dict[str, object]:
+    """Measure the wheel in wheelhouse/ and llama.cpp; print the figures, perhaps draw them."""
+    figures = bench_core(alone=alone)
+    show(figures)
+    if chart:
+        CHART.write_text(draw(figures, OURS, PEER), encoding="utf-8")
+        print(f"drawn in {CHART}")
+    return figures
+
+
+def main(arguments: list[str]) -> int:
+    """Measure, print and write the figures."""
+    parser = argparse.ArgumentParser(prog="nox -s bench --", description=__doc__)
+    parser.add_argument("subject", choices=["factory", "core"], help="what to measure")
+    parser.add_argument("--engine", choices=["auto", *ENGINES, "host"], default="auto")
+    parser.add_argument("--alone", action="store_true", help="core: leave llama.cpp out")
+    parser.add_argument("--chart", action="store_true", help="core: draw docs/bench.svg")
+    options = parser.parse_args(arguments)
+    figures = (
+        run_core(alone=options.alone, chart=options.chart)
+        if options.subject == "core"
+        else run_factory(options.engine)
+    )
+    path = WORK / "bench" / f"{options.subject}.json"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
+    print(f"written to {path}")
+    return 0
+
+
+if __name__ == "__main__":
+    run_session(main)

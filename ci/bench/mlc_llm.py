@@ -1,0 +1,71 @@
+"""The worker for mlc_llm: `python -m ci.bench.mlc_llm MODEL` where the wheel is installed.
+
+The native functions are called as the package's engine calls them. Threads are as many as
+MLC_LLM_NUM_THREADS says.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from importlib import import_module
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ci.bench.worker import CACHE_TOKENS, PREFILL, SEQUENCES, serve
+
+PAGE_TOKENS = 32  # of a page of the key-value cache
+
+
+class MlcLlm:
+    """One model and one key-value cache of mlc_llm."""
+
+    def __init__(self, path: str) -> None:
+        # By name: the factory does not import what it builds.
+        self.package: Any = import_module("mlc_llm")
+        library = import_module("mlc_llm._library").load()
+        self.model = import_module("mlc_llm.model").Model.load(path, device="cpu", max_rows=PREFILL)
+        pages = CACHE_TOKENS // PAGE_TOKENS
+        self.cache = library("cache_create")(self.model.handle, pages)
+        self.forward = library("model_forward")
+        self.pages_each = pages // SEQUENCES
+        self.logits = np.empty((SEQUENCES, self.model.config.vocab), np.float32)
+        self.lengths: dict[int, int] = {}
+
+    def describe(self) -> dict[str, Any]:
+        """Return the version, the threads and the processor's features in use."""
+        return {
+            "version": self.package.__version__,
+            "threads": int(os.environ["MLC_LLM_NUM_THREADS"]),
+            "features": list(self.package.list_devices()[0].features),
+        }
+
+    def reset(self) -> None:
+        """Forget all sequences."""
+        self.lengths = {}
+
+    def extend(self, tokens: dict[int, list[int]]) -> NDArray[np.float32]:
+        """See `worker.Engine`."""
+        sequences: list[tuple[int, int, int]] = []
+        pages: list[int] = []
+        ends: list[int] = []
+        rows = 0
+        for sequence, new in tokens.items():
+            past = self.lengths.get(sequence, 0)
+            self.lengths[sequence] = past + len(new)
+            sequences.append((len(new), past, len(pages)))
+            first = sequence * self.pages_each
+            pages += range(first, first - (-(past + len(new)) // PAGE_TOKENS))
+            rows += len(new)
+            ends.append(rows - 1)
+        out = self.logits[: len(tokens)]
+        flat = [token for new in tokens.values() for token in new]
+        arrays = (np.array(values, np.int32) for values in (flat, sequences, pages, ends))
+        self.forward(self.model.handle, self.cache, *arrays, out)
+        return out
+
+
+if __name__ == "__main__":
+    serve(lambda: MlcLlm(sys.argv[1]))

@@ -1,0 +1,9 @@
+#include "cpu/vector_avx512.h"
+// Written in terms of Vector:
+#include "cpu/attention_tile.inc.h"
+
+namespace mlc::cpu {
+
+const RowKernels kAvx512RowKernels = {Norm, AddTo, Silu, GeluTanh, Cap, RotatePairs, Attend, Merge};
+
+}  // namespace mlc::cpu

@@ -1,0 +1,10 @@
+#include "cpu/vector_portable.h"
+// Written in terms of Vector:
+#include "cpu/attention_tile.inc.h"
+
+namespace mlc::cpu {
+
+const RowKernels kPortableRowKernels = {Norm, AddTo,       Silu,   GeluTanh,
+                                        Cap,  RotatePairs, Attend, Merge};
+
+}  // namespace mlc::cpu

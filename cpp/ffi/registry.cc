@@ -1,0 +1,73 @@
+// Registers devices and the linear layer with the TVM FFI; each of the folder's other files
+// registers what it defines.
+
+#include <charconv>
+#include <limits>
+#include <memory>
+#include <string>
+#include <string_view>
+
+#include "cpu/backend.h"
+#include "ffi/translate.h"
+#include "runtime/json.h"
+#include "runtime/version.h"
+#include "vulkan/backend.h"
+
+namespace mlc {
+namespace {
+
+std::unique_ptr<Linear> MakeLinear(const std::string& device, const Q4F16Weight& weight) {
+  constexpr std::string_view kVulkan = "vulkan:";
+  if (device == "cpu") return cpu::MakeLinear(weight);
+  if (device.starts_with(kVulkan)) {
+    std::uint32_t index = 0;
+    const char* const last = device.data() + device.size();
+    const auto [end, error] = std::from_chars(device.data() + kVulkan.size(), last, index);
+    if (error == std::errc() && end == last) return vulkan::MakeLinear(index, weight);
+  }
+  throw std::invalid_argument("There is no device \"" + device +
+                              "\". `mlc_llm devices` lists those that there are.");
+}
+
+/// Returns a function (x: float16 [K], out: float16 [N]) that keeps the weight's tensors alive.
+ffi::Function Q4F16Linear(const ffi::String& device, std::int64_t in_features,
+                          const ffi::Tensor& words, const ffi::Tensor& scales) {
+  return Translate([&] {
+    constexpr std::int64_t kMostFeatures = std::numeric_limits<std::int32_t>::max();
+    if (in_features < 1 || in_features > kMostFeatures) {
+      throw std::invalid_argument("in_features must be from 1 to " + std::to_string(kMostFeatures) +
+                                  ".");
+    }
+    Q4F16Weight weight;
+    weight.cols = in_features;
+    const std::int64_t groups = weight.groups();
+    weight.words =
+        ViewTensor<const std::uint32_t>({"words", dtype::kUInt32, {kAnyExtent, groups * 4}}, words);
+    weight.rows = words.size(0);
+    weight.scales =
+        ViewTensor<const std::uint16_t>({"scales", dtype::kFloat16, {weight.rows, groups}}, scales);
+    const std::shared_ptr<Linear> linear = MakeLinear(device, weight);
+    return ffi::Function::FromTyped([linear, words, scales, rows = weight.rows, cols = weight.cols](
+                                        DLTensor* x, DLTensor* out) {
+      Translate([&] {
+        linear->Apply(ViewTensor<const std::uint16_t>({"x", dtype::kFloat16, {cols}}, *x),
+                      ViewTensor<std::uint16_t>({"out", dtype::kFloat16, {rows}}, *out));
+      });
+    });
+  });
+}
+
+ffi::String Devices() {
+  return Translate([] { return ffi::String(ToJson(cpu::Discover(), vulkan::Discover())); });
+}
+
+[[maybe_unused]] const bool registered = [] {
+  ffi::reflection::GlobalDef()
+      .def("mlc_llm.version", [] { return ffi::String(Version()); })
+      .def("mlc_llm.devices", Devices)
+      .def("mlc_llm.q4f16_1_linear", Q4F16Linear);
+  return true;
+}();
+
+}  // namespace
+}  // namespace mlc

@@ -1,0 +1,81 @@
+#pragma once
+
+#include <map>
+#include <memory>
+#include <mutex>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "model/config.h"
+#include "runtime/backend.h"
+
+namespace mlc {
+
+/// Weights by name, in host memory that outlives the model. Matrices: "embed", "lm_head" (absent
+/// when tied to "embed"), and of each layer i "layers.i." + "qkv", "attention_out", "gate_up",
+/// "down". Vectors: "norm", and of each layer "attention_norm", "mlp_norm", and where the family
+/// has them "qkv_bias", "q_norm", "k_norm", "attention_post_norm", "mlp_post_norm".
+struct Weights {
+  std::map<std::string, MatrixView> matrices;
+  std::map<std::string, std::vector<float>> vectors;
+};
+
+/// A decoder-only transformer on one backend.
+class Transformer {
+ public:
+  /// The weights are read in place. Throws std::invalid_argument when a weight is missing, unknown,
+  /// or of a wrong shape. A quantized matrix may count the padding of its rows in `cols`.
+  Transformer(ModelConfig config, const Weights& weights, std::shared_ptr<Backend> backend,
+              std::int32_t max_rows);
+
+  const ModelConfig& config() const { return config_; }
+  std::int32_t max_rows() const { return max_rows_; }  ///< most rows of one batch
+
+  /// The memory of a cache of `pages` pages. Throws std::invalid_argument below one page.
+  KvLayout CacheLayout(std::int32_t pages) const;
+
+  /// A cache of `pages` pages for this model.
+  std::unique_ptr<KvCache> MakeCache(std::int32_t pages) const;
+
+  /// Runs one batch, appends its keys and values to `cache`, and writes the logits of
+  /// `batch.logit_rows`: [logit_rows, vocab]. Calls from several threads take turns.
+  /// Throws std::invalid_argument, before anything is computed, for a batch that does not fit the
+  /// model or the cache: a token, position, page or row out of range, or a page that two rows
+  /// write.
+  void Forward(const Batch& batch, KvCache& cache, std::span<float> logits);
+
+ private:
+  struct Layer {
+    AttentionSpec attention;
+    std::unique_ptr<Matrix> qkv, attention_out, gate_up, down;
+    std::unique_ptr<Buffer> qkv_bias, q_norm, k_norm;  // or none
+    std::unique_ptr<Buffer> attention_norm, mlp_norm;
+    std::unique_ptr<Buffer> attention_post_norm, mlp_post_norm;  // or none
+  };
+
+  void LoadWeights(const Weights& weights);
+  void AllocateBuffers();
+  void StoreKeysAndValues(const Layer& layer, std::int32_t rows, KvCache& cache);
+  std::int32_t PickRows(const Batch& batch);
+  void FinishLayer(const Layer& layer, const Buffer& next_norm, std::int32_t rows);
+  void WriteLogits(std::span<float> logits);
+
+  const ModelConfig config_;
+  const std::shared_ptr<Backend> backend_;
+  const std::int32_t max_rows_;
+  std::int32_t logit_block_ = 0;  // rows of `logits_`
+
+  std::unique_ptr<Matrix> embed_, lm_head_;  // no lm_head where it is tied
+  std::unique_ptr<Buffer> norm_;
+  std::vector<std::unique_ptr<Buffer>> inverse_frequencies_;
+  std::vector<Layer> layers_;
+
+  // Activations of one step, for `max_rows_` rows.
+  std::mutex mutex_;
+  std::unique_ptr<Buffer> residual_, normed_, qkv_, attended_, delta_, gate_up_, activated_;
+  std::unique_ptr<Buffer> picked_, logits_;
+  std::vector<std::int32_t> block_rows_;
+};
+
+}  // namespace mlc

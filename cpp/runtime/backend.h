@@ -1,0 +1,158 @@
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <span>
+
+#include "runtime/matrix.h"
+
+namespace mlc {
+
+/// Tokens of one KV cache page.
+inline constexpr std::int32_t kPageTokens = 32;
+
+/// Most values of one attention head.
+inline constexpr std::int32_t kMostHeadDim = 512;
+
+/// Heads are padded to a multiple of this in the KV cache.
+inline constexpr std::int32_t kHeadAlign = 16;
+
+/// Memory on one device; only its backend looks inside.
+class Buffer {
+ public:
+  virtual ~Buffer() = default;
+};
+
+/// A weight matrix on one device.
+class Matrix {
+ public:
+  virtual ~Matrix() = default;
+};
+
+struct KvLayout {
+  std::int32_t layers = 0;
+  std::int32_t kv_heads = 0;
+  std::int32_t head_dim = 0;
+  std::int32_t pages = 0;
+  bool half = false;  ///< float16 elements, else float32
+
+  bool operator==(const KvLayout&) const = default;
+
+  /// Heads are padded to kHeadAlign values.
+  std::size_t bytes_per_page() const {
+    const std::int32_t padded = (head_dim + kHeadAlign - 1) / kHeadAlign * kHeadAlign;
+    return std::size_t{2} * static_cast<std::size_t>(layers) * static_cast<std::size_t>(kv_heads) *
+           static_cast<std::size_t>(padded) * kPageTokens * (half ? 2 : 4);
+  }
+};
+
+/// Keys and values of every layer, in pages of kPageTokens tokens.
+class KvCache {
+ public:
+  explicit KvCache(const KvLayout& layout) : layout_(layout) {}
+  virtual ~KvCache() = default;
+  KvCache(const KvCache&) = delete;
+  KvCache& operator=(const KvCache&) = delete;
+
+  const KvLayout& layout() const { return layout_; }
+
+ private:
+  KvLayout layout_;
+};
+
+/// Consecutive tokens of one sequence in a batch: rows [first_row, first_row + rows).
+struct BatchSequence {
+  std::int32_t first_row = 0;
+  std::int32_t rows = 0;
+  std::int32_t past = 0;                ///< tokens already in the cache; the position of first_row
+  std::span<const std::int32_t> pages;  ///< pages of the sequence, in order; cover past + rows
+};
+
+/// One step of work: the tokens of all sequences, one sequence after another, a row each.
+struct Batch {
+  std::span<const std::int32_t> tokens;  ///< [rows]
+  std::span<const BatchSequence> sequences;
+  std::span<const std::int32_t> logit_rows;  ///< rows whose logits are wanted, ascending; or none
+
+  std::int32_t rows() const { return static_cast<std::int32_t>(tokens.size()); }
+};
+
+/// What one layer's attention does with a row of fused q, k and v.
+struct AttentionSpec {
+  std::int32_t layer = 0;
+  std::int32_t heads = 0;
+  std::int32_t kv_heads = 0;
+  std::int32_t head_dim = 0;
+  std::int32_t rotary_dim = 0;                  ///< leading part of each head that rotates; even
+  const Buffer* inverse_frequencies = nullptr;  ///< float32 [rotary_dim / 2]
+  float rotary_scale = 1;                       ///< factor on cos and sin (YaRN's and LongRoPE's)
+  const Buffer* q_norm = nullptr;  ///< float32 [head_dim] of an RMS norm per head, or none
+  const Buffer* k_norm = nullptr;
+  float norm_epsilon = 0;
+  float scale = 1;          ///< on q . k
+  float softcap = 0;        ///< scores become cap * tanh(score / cap); 0 is none
+  std::int32_t window = 0;  ///< a token sees itself and window - 1 before; 0: all
+};
+
+enum class Activation { kSilu, kGeluTanh };
+
+/// The operators of a decoder, on one device. A model is written once on top of them.
+///
+/// Activations are float32, [rows, width], row after row. Operators may run later, in order; `Read`
+/// waits. The result of a row depends on nothing but that row and its sequence: not on the rows
+/// beside it, their number, or the number of threads. Calls come from one thread at a time.
+/// Operators throw std::runtime_error when the device fails.
+class Backend {
+ public:
+  virtual ~Backend() = default;
+
+  /// May keep `view` and read it in place: its memory must outlive the result.
+  virtual std::unique_ptr<Matrix> LoadMatrix(const MatrixView& view) = 0;
+  virtual std::unique_ptr<Buffer> LoadVector(std::span<const float> values) = 0;
+  virtual std::unique_ptr<Buffer> Allocate(std::size_t floats) = 0;
+  virtual std::unique_ptr<KvCache> MakeKvCache(const KvLayout& layout) = 0;
+
+  /// Starts a step. `batch` and what it views must stay until `Read`.
+  virtual void Begin(const Batch& batch) = 0;
+
+  /// out[r] = scale * table[tokens[r]]
+  virtual void Embed(const Matrix& table, float scale, Buffer& out) = 0;
+
+  /// out = x / sqrt(mean(x^2) + epsilon) * weight, for `rows` rows of `width`.
+  virtual void Norm(const Buffer& x, const Buffer& weight, float epsilon, std::int32_t rows,
+                    std::int32_t width, Buffer& out) = 0;
+
+  /// x += delta, or norm(delta) * post_weight where that is given; then out = Norm(x, weight).
+  virtual void AddNorm(const Buffer& delta, const Buffer* post_weight, const Buffer& weight,
+                       float epsilon, std::int32_t rows, std::int32_t width, Buffer& x,
+                       Buffer& out) = 0;
+
+  /// out[rows, matrix.rows] = x[rows, matrix.cols] * matrix^T + bias (may be none).
+  virtual void MatMul(const Matrix& matrix, const Buffer* bias, const Buffer& x, std::int32_t rows,
+                      Buffer& out) = 0;
+
+  /// qkv [rows, (heads + 2 * kv_heads) * head_dim]: norms and rotates q and k in place, by each
+  /// row's position, and stores k and v in the sequences' pages.
+  virtual void Rotate(const AttentionSpec& spec, Buffer& qkv, KvCache& cache) = 0;
+
+  /// out[rows, heads * head_dim] = causal attention of the q in qkv over the cache.
+  virtual void Attend(const AttentionSpec& spec, const Buffer& qkv, const KvCache& cache,
+                      Buffer& out) = 0;
+
+  /// out[r, i] = activation(gate_up[r, i]) * gate_up[r, width + i], for i in [0, width)
+  virtual void Activate(Activation activation, const Buffer& gate_up, std::int32_t rows,
+                        std::int32_t width, Buffer& out) = 0;
+
+  /// out[i] = x[rows[i]], rows of `width`. `rows` must stay until `Read`.
+  virtual void GatherRows(const Buffer& x, std::span<const std::int32_t> rows, std::int32_t width,
+                          Buffer& out) = 0;
+
+  /// x = cap * tanh(x / cap), `count` values
+  virtual void Cap(float cap, std::size_t count, Buffer& x) = 0;
+
+  /// Waits for everything, then copies the first `out.size()` values.
+  virtual void Read(const Buffer& x, std::span<float> out) = 0;
+};
+
+}  // namespace mlc

@@ -1,0 +1,102 @@
+"""``mlc_llm bench``: how fast a model runs here."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import resource
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any
+
+from mlc_llm.cli.options import add_model, load_engine
+
+if TYPE_CHECKING:
+    from mlc_llm import MLCEngine
+
+_SAMPLE_BYTES = 128 << 20  # of a thread, larger than caches
+_KIB = 1 << 10
+
+
+def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Register the command."""
+    parser = commands.add_parser(
+        "bench",
+        help="measure how fast a model runs here",
+        description="Measure prefill and decode with random tokens, memory, and which share of "
+        "the machine's read bandwidth decoding uses.",
+    )
+    add_model(parser)
+    parser.add_argument("--prefill", type=int, default=512, metavar="N", help="prompt tokens")
+    parser.add_argument("--decode", type=int, default=128, metavar="N", help="generated tokens")
+    parser.add_argument("--rounds", type=int, default=3, metavar="N", help="the best one counts")
+    parser.add_argument("--json", action="store_true", help="print JSON")
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Measure and print."""
+    for name in ("prefill", "decode", "rounds"):
+        if getattr(args, name) < 1:
+            print(f"mlc_llm: --{name} must be at least 1.", file=sys.stderr)
+            return 2
+    with load_engine(args) as engine:
+        rounds = [_measure(engine, args, seed) for seed in range(args.rounds)]
+        prefill = max(speed for speed, _ in rounds)
+        decode = max(speed for _, speed in rounds)
+        bandwidth = _read_bandwidth()
+        used = decode * engine.plan.weight_bytes
+        report: dict[str, Any] = {
+            "model": args.model,
+            "prefill_tokens": args.prefill,
+            "decode_tokens": args.decode,
+            "prefill_tokens_per_s": prefill,
+            "decode_tokens_per_s": decode,
+            "weight_bytes": engine.plan.weight_bytes,
+            "cache_bytes": engine.plan.cache_bytes,
+            "peak_resident_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * _KIB,
+            "read_bandwidth_bytes_per_s": bandwidth,
+            "bandwidth_share": used / bandwidth,
+        }
+    print(json.dumps(report, indent=2) if args.json else _format(report))
+    return 0
+
+
+def _measure(engine: MLCEngine, args: argparse.Namespace, seed: int) -> tuple[float, float]:
+    """Return the tokens per second of prefill and of decode, for a prompt never seen before."""
+    import numpy as np  # noqa: PLC0415
+
+    random = np.random.default_rng(seed)
+    prompt = random.integers(0, engine.vocabulary, args.prefill).tolist()
+    result = engine.completions.create(
+        prompt=prompt, max_tokens=args.decode + 1, temperature=0, ignore_eos=True
+    )
+    times = result.usage.extra if result.usage else {}
+    return times["prefill_tokens_per_s"] or 0.0, times["decode_tokens_per_s"] or 0.0
+
+
+def _read_bandwidth() -> float:
+    """Return the bytes per second at which all processors together read memory."""
+    import numpy as np  # noqa: PLC0415
+
+    threads = len(os.sched_getaffinity(0))
+    blocks = [np.ones(_SAMPLE_BYTES // 8, np.uint64) for _ in range(threads)]
+    best = 0.0
+    with ThreadPoolExecutor(threads) as pool:
+        for _ in range(5):
+            start = time.perf_counter()
+            list(pool.map(np.bitwise_or.reduce, blocks))
+            best = max(best, threads * _SAMPLE_BYTES / (time.perf_counter() - start))
+    return best
+
+
+def _format(report: dict[str, Any]) -> str:
+    bandwidth = report["read_bandwidth_bytes_per_s"] / 1e9
+    return f"""\
+prefill  {report["prefill_tokens_per_s"]:8.1f} tokens/s, {report["prefill_tokens"]} tokens
+decode   {report["decode_tokens_per_s"]:8.1f} tokens/s, {report["decode_tokens"]} tokens, \
+{report["bandwidth_share"]:.0%} of the read bandwidth of {bandwidth:.1f} GB/s
+memory   {report["peak_resident_bytes"] / 2**20:8.1f} MiB at most, weights \
+{report["weight_bytes"] / 2**20:.1f} MiB among them"""

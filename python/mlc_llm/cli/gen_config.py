@@ -1,0 +1,50 @@
+"""``mlc_llm gen_config``: configuration and tokenizer of a model directory."""
+
+from __future__ import annotations
+
+import argparse
+
+from mlc_llm.cli.convert_weight import add_source_arguments, find_source
+
+_SIZES = ("context_window_size", "sliding_window_size", "prefill_chunk_size")
+
+
+def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Register the command."""
+    parser = commands.add_parser(
+        "gen_config",
+        help="make the configuration of a converted model",
+        description="Write mlc-chat-config.json, and copy the tokenizer's files beside it.",
+    )
+    add_source_arguments(parser)
+    parser.add_argument(
+        "--conv-template",
+        required=True,
+        metavar="NAME",
+        help="MLC's name of the chat template, for its own tools: chats here are rendered by the "
+        'template of the tokenizer, and "LM" means that there is none',
+    )
+    for name in _SIZES:
+        option = f"--{name.replace('_', '-')}"
+        parser.add_argument(option, type=int, metavar="N", help="tokens (default: the model's)")
+    parser.add_argument(
+        "--max-batch-size", type=int, metavar="N", default=128, help="default: %(default)s"
+    )
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Write the configuration."""
+    from mlc_llm.weights import gen_config  # noqa: PLC0415 - keeps --help quick
+
+    sizes = {name: getattr(args, name) for name in _SIZES}
+    path = gen_config(
+        find_source(args.config),
+        args.quantization,
+        args.conv_template,
+        args.output,
+        max_batch_size=args.max_batch_size,
+        **sizes,
+    )
+    print(path)
+    return 0

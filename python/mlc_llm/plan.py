@@ -1,0 +1,122 @@
+"""How a model is fitted into memory: decided before anything is allocated, and stated."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from mlc_llm.models import ModelConfig
+
+PAGE_TOKENS = 32  # kPageTokens of cpp/runtime/backend.h
+_HEAD_ALIGN = 16  # kHeadAlign of cpp/cpu: values that heads are padded to in the cache
+_MAX_CHUNK = 8192  # tokens
+_GIB = 1 << 30
+_MIB = 1 << 20
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What was chosen. Sizes ending in ``_bytes`` are bytes, `context` is tokens of one request.
+
+    `pages` of 32 tokens are shared by up to `sequences` requests at once; `prefill_chunk` is how
+    many tokens are computed together at most.
+    """
+
+    context: int
+    sequences: int
+    pages: int
+    prefill_chunk: int
+    weight_bytes: int
+    cache_bytes: int
+    working_bytes: int
+    available_bytes: int
+    why: str
+
+    def __str__(self) -> str:
+        sizes = (
+            f"weights {_size(self.weight_bytes)}, cache {_size(self.cache_bytes)}, "
+            f"working memory {_size(self.working_bytes)} of {_size(self.available_bytes)} free"
+        )
+        return (
+            f"Context of {self.context} tokens ({self.why}), up to {self.sequences} requests "
+            f"together on {self.pages * PAGE_TOKENS} tokens of cache: {sizes}."
+        )
+
+
+def make_plan(
+    config: ModelConfig,
+    *,
+    weight_bytes: int,
+    device_bytes: int,
+    available_bytes: int,
+    max_context: int | None = None,
+    max_sequences: int = 8,
+    prefill_chunk: int = 512,
+) -> Plan:
+    """Choose context and cache for a device with `device_bytes`, `available_bytes` of them free.
+
+    By itself the cache takes at most half of what the weights leave, so that other programs live;
+    a context that was asked for may take all of it. Raises ValueError when the model or that
+    context does not fit, with the numbers.
+    """
+    _check("prefill_chunk", prefill_chunk, _MAX_CHUNK)
+    _check("max_sequences", max_sequences, prefill_chunk)
+    limit = config.context_window
+    if max_context is not None:
+        _check("max_context", max_context, limit)
+        limit = max_context
+    working = _working_bytes(config, prefill_chunk, max_sequences)
+    available = min(device_bytes, available_bytes)
+    left = available - weight_bytes - working
+    page = page_bytes(config)
+    wanted = -(-limit // PAGE_TOKENS)
+    least = 1 if max_context is None else wanted
+    if left < least * page:
+        raise ValueError(
+            f"The model needs {_size(weight_bytes + working + least * page)} (weights "
+            f"{_size(weight_bytes)}, working memory {_size(working)}, cache of "
+            f"{least * PAGE_TOKENS} tokens {_size(least * page)}), but {_size(max(available, 0))} "
+            f"of the device's {_size(device_bytes)} are free: use a smaller model or context, or "
+            "free memory."
+        )
+    pages = min(wanted * max_sequences, max(left // 2 // page, least))
+    context = min(limit, pages * PAGE_TOKENS)
+    if context < limit:
+        why = f"the model's {limit} do not fit"
+    else:
+        why = "as asked for" if max_context is not None else "all that the model knows"
+    return Plan(
+        context=context,
+        sequences=max_sequences,
+        pages=pages,
+        prefill_chunk=prefill_chunk,
+        weight_bytes=weight_bytes,
+        cache_bytes=pages * page,
+        working_bytes=working,
+        available_bytes=available,
+        why=why,
+    )
+
+
+def page_bytes(config: ModelConfig) -> int:
+    """Return the bytes of one page of the cache: keys and values of every layer."""
+    padded = -(-config.head_dim // _HEAD_ALIGN) * _HEAD_ALIGN
+    values = 2 * config.layers * config.kv_heads * padded * PAGE_TOKENS
+    return values * (2 if config.half_cache else 4)
+
+
+def _working_bytes(config: ModelConfig, rows: int, sequences: int) -> int:
+    """Estimate the activations of `rows` tokens, and the logits of `sequences`."""
+    heads = 2 * config.heads + 2 * config.kv_heads
+    row = 4 * config.hidden + heads * config.head_dim + 3 * config.intermediate
+    return 4 * (rows * row + sequences * config.vocab)
+
+
+def _check(name: str, value: int, highest: int) -> None:
+    if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= highest:
+        raise ValueError(f"{name} must be a whole number from 1 to {highest}, and is {value!r}.")
+
+
+def _size(count: int) -> str:
+    return f"{count / _GIB:.1f} GiB" if count >= _GIB else f"{count / _MIB:.1f} MiB"

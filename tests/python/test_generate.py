@@ -1,0 +1,158 @@
+"""``mlc_llm generate``, ``chat`` and ``bench`` as a user has them: processes, pipes, Ctrl-C."""
+
+from __future__ import annotations
+
+import io
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mlc_llm import MLCEngine, cli
+from mlc_llm.cli.chat import Conversation
+
+Run = subprocess.CompletedProcess[str]
+
+
+def run(*arguments: str | Path, text: str | None = None) -> Run:
+    command = [sys.executable, "-m", "mlc_llm", *map(str, arguments)]
+    return subprocess.run(command, input=text, capture_output=True, text=True, check=False)
+
+
+def test_generate_prints_the_text_alone(tiny_model: Path, learnt: str) -> None:
+    done = run("generate", tiny_model, "--prompt", learnt[:40], "--temperature", "0")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == learnt[40:] + "\n"
+    assert done.stderr.startswith("Context of 512 tokens")
+
+
+def test_generate_reads_a_pipe_and_writes_json(tiny_model: Path, learnt: str) -> None:
+    options = ("--max-tokens", "5", "--temperature", "0", "--stop", "never", "--json")
+    done = run("generate", tiny_model, *options, text=learnt[:40])
+    report = json.loads(done.stdout)
+    assert learnt[40:].startswith(report["text"])
+    assert (len(report["token_ids"]), report["finish_reason"]) == (5, "length")
+    assert report["usage"]["completion_tokens"] == 5
+    assert report["timings"]["time_to_first_token_s"] > 0
+
+
+def test_generate_repeats_with_a_seed(tiny_model: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    def say(seed: str) -> str:
+        options = ["--prompt", "A", "--temperature", "2", "--max-tokens", "30", "--seed", seed]
+        assert cli.main(["generate", str(tiny_model), *options]) == 0
+        return capsys.readouterr().out
+
+    assert say("1") == say("1")
+    assert say("1") != say("2")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["generate", "nowhere", "--prompt", "a"], "There is no directory nowhere."),
+        (["generate", "MODEL", "--prompt", "a", "--temperature", "9"], "temperature must be"),
+        (["generate", "MODEL", "--prompt", "a b " * 600], "tokens, and the context is 512"),
+        (["generate", "MODEL", "--prompt", "a", "--device", "vulkan:0"], "run on the CPU only"),
+        (["chat", "MODEL", "--max-context", "9999"], "max_context must be"),
+    ],
+)
+def test_failure_is_told_in_one_line(
+    tiny_model: Path,
+    capsys: pytest.CaptureFixture[str],
+    arguments: list[str],
+    message: str,
+) -> None:
+    given = [str(tiny_model) if word == "MODEL" else word for word in arguments]
+    assert cli.main(given) == 1
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    last = captured.err.splitlines()[-1]
+    assert last.startswith("mlc_llm: ")
+    assert message in last
+
+
+def test_chat_answers_lines_of_a_pipe(tiny_model: Path) -> None:
+    lines = "Hello\n/stats\n/reset\n/help\nHello\n\n/exit\nnot read\n"
+    done = run("chat", tiny_model, "--seed", "3", "--max-tokens", "12", text=lines)
+    assert done.returncode == 0, done.stderr
+    first, second = done.stdout.splitlines()  # the same, as /reset forgets the first
+    assert first == second
+    assert "answer 12 tokens" in done.stderr or "answer" in done.stderr
+    assert "The conversation is forgotten." in done.stderr
+    assert "/reset" in done.stderr
+
+
+def test_chat_remembers(tiny_model: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with MLCEngine(tiny_model) as engine:
+        talk = Conversation(engine, "Be short.", {"max_tokens": 3})
+        assert talk.take("/stats")
+        assert "no answer yet" in capsys.readouterr().err
+        assert talk.take("Hello")
+        said = capsys.readouterr().out.removesuffix("\n")
+        assert [(m["role"], m["content"]) for m in talk._messages] == [
+            ("system", "Be short."),
+            ("user", "Hello"),
+            ("assistant", said),
+        ]
+        assert talk.take("x" * 5000)  # too long: told, and taken back
+        assert "the context is" in capsys.readouterr().err
+        assert len(talk._messages) == 3
+        assert talk.take("/reset")
+        assert [m["role"] for m in talk._messages] == ["system"]
+        assert not talk.take("/exit")
+
+
+class Interrupting(io.StringIO):
+    """Ctrl-C, while the third piece of an answer is written."""
+
+    writes = 0
+
+    def write(self, text: str) -> int:
+        self.writes += bool(text)
+        if self.writes == 3:
+            raise KeyboardInterrupt
+        return super().write(text)
+
+
+def test_ctrl_c_stops_the_answer_and_not_the_chat(
+    tiny_model: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with MLCEngine(tiny_model) as engine:
+        talk = Conversation(engine, None, {"logit_bias": {"5": 100}})  # never ends by itself
+        with monkeypatch.context() as patch:
+            patch.setattr(sys, "stdout", Interrupting())
+            assert talk.take("Hello")
+        assert "[stopped]" in capsys.readouterr().err
+        assert engine._core._worker._active == {}
+        assert [message["role"] for message in talk._messages] == ["user", "assistant"]
+        talk._options = {"max_tokens": 3}
+        assert talk.take("And now?")
+        assert capsys.readouterr().out.endswith("\n")
+
+
+def test_ctrl_c_elsewhere_ends_with_130(monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupt(_: object) -> int:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("mlc_llm.cli.generate.load_engine", interrupt)
+    assert cli.main(["generate", "any", "--prompt", "a"]) == 130
+
+
+def test_bench_reports(tiny_model: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    options = ["--prefill", "40", "--decode", "9", "--rounds", "1"]
+    assert cli.main(["bench", str(tiny_model), *options, "--json"]) == 0
+    report: dict[str, Any] = json.loads(capsys.readouterr().out)
+    assert report["prefill_tokens_per_s"] > 0
+    assert report["decode_tokens_per_s"] > 0
+    assert 0 < report["bandwidth_share"] < 1
+    stored = sum(file.stat().st_size for file in tiny_model.glob("params_shard_*.bin"))
+    assert report["weight_bytes"] == pytest.approx(stored, rel=0.02)  # vectors become float32
+    assert cli.main(["bench", str(tiny_model), *options]) == 0
+    assert capsys.readouterr().out.startswith("prefill ")
+
+
+def test_bench_refuses_nothing_to_measure(tiny_model: Path) -> None:
+    assert cli.main(["bench", str(tiny_model), "--decode", "0"]) == 2
