@@ -53,6 +53,7 @@ class Core:
             max_sequences=max_sequences,
             prefill_chunk=prefill_chunk,
         )
+        self._known_context = loaded.config.context_window
         # Rotary embeddings can depend on the context.
         config = dataclasses.replace(loaded.config, context_window=self.plan.context)
         loaded = dataclasses.replace(loaded, config=config)
@@ -143,7 +144,7 @@ class Core:
             raise ValueError(
                 f"The prompt has {len(prompt)} tokens, and the context is {self.plan.context}, at "
                 "least one of them for the answer: shorten the prompt, or make the engine with a "
-                f"larger max_context (the model knows {self._defaults.get('context_window_size')})."
+                f"larger max_context (the model knows {self._known_context})."
             )
         return room
 

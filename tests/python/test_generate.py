@@ -154,5 +154,13 @@ def test_bench_reports(tiny_model: Path, capsys: pytest.CaptureFixture[str]) -> 
     assert capsys.readouterr().out.startswith("prefill ")
 
 
+def test_bench_fits_itself_into_a_short_context(
+    tiny_model: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.main(["bench", str(tiny_model), "--rounds", "1", "--json"]) == 0
+    report = json.loads(capsys.readouterr().out)
+    assert (report["prefill_tokens"], report["decode_tokens"]) == (256, 128)
+
+
 def test_bench_refuses_nothing_to_measure(tiny_model: Path) -> None:
     assert cli.main(["bench", str(tiny_model), "--decode", "0"]) == 2

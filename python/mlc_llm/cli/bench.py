@@ -43,6 +43,7 @@ def run(args: argparse.Namespace) -> int:
             print(f"mlc_llm: --{name} must be at least 1.", file=sys.stderr)
             return 2
     with load_engine(args) as engine:
+        _shorten(args, engine.plan.context)
         rounds = [_measure(engine, args, seed) for seed in range(args.rounds)]
         prefill = max(speed for speed, _ in rounds)
         decode = max(speed for _, speed in rounds)
@@ -62,6 +63,19 @@ def run(args: argparse.Namespace) -> int:
         }
     print(json.dumps(report, indent=2) if args.json else _format(report))
     return 0
+
+
+def _shorten(args: argparse.Namespace, context: int) -> None:
+    """Make prompt and answer fit a short context, and say so."""
+    if args.prefill + args.decode < context:
+        return
+    args.prefill = min(args.prefill, max(1, context // 2))
+    args.decode = max(1, min(args.decode, context - args.prefill - 1))
+    print(
+        f"mlc_llm: in {context} tokens of context, {args.prefill} are prefilled and {args.decode} "
+        "are decoded.",
+        file=sys.stderr,
+    )
 
 
 def _measure(engine: MLCEngine, args: argparse.Namespace, seed: int) -> tuple[float, float]:
