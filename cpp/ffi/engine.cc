@@ -13,9 +13,6 @@
 namespace mlc {
 namespace {
 
-constexpr DLDataType kInt32 = {kDLInt, 32, 1};
-constexpr DLDataType kFloat32 = {kDLFloat, 32, 1};
-
 /// An engine, as Python holds it.
 class EngineObject final : public ffi::Object {
  public:
@@ -55,7 +52,7 @@ std::int32_t Clamp(std::int64_t value) {
 }
 
 std::vector<std::int32_t> Tokens(std::string_view name, const ffi::Tensor& tensor) {
-  const auto tokens = ViewTensor<const std::int32_t>({name, kInt32, {kAnyExtent}}, tensor);
+  const auto tokens = ViewTensor<const std::int32_t>({name, dtype::kInt32, {kAnyExtent}}, tensor);
   return {tokens.begin(), tokens.end()};
 }
 
@@ -91,7 +88,8 @@ Sampling TakeSampling(NamedArguments& named) {
     const ffi::Tensor values = named.TakeTensor("logit_bias_values");
     const auto tokens = Tokens("logit_bias_tokens", named.TakeTensor("logit_bias_tokens"));
     const auto count = static_cast<std::int64_t>(tokens.size());
-    const auto biases = ViewTensor<const float>({"logit_bias_values", kFloat32, {count}}, values);
+    const auto biases =
+        ViewTensor<const float>({"logit_bias_values", dtype::kFloat32, {count}}, values);
     for (std::size_t i = 0; i < tokens.size(); ++i) {
       sampling.logit_bias.emplace_back(tokens[i], biases[i]);
     }
@@ -149,8 +147,8 @@ bool Step(const EngineRef& engine, const ffi::Function& sink) {
           top_tokens.push_back(token);
           top_logprobs.push_back(logprob);
         }
-        tokens = MakeTensor(kInt32, std::move(top_tokens));
-        logprobs = MakeTensor(kFloat32, std::move(top_logprobs));
+        tokens = MakeTensor(dtype::kInt32, std::move(top_tokens));
+        logprobs = MakeTensor(dtype::kFloat32, std::move(top_logprobs));
       }
       sink(event.request, event.token, ffi::String(Name(event.finish)), event.logprob, event.reused,
            tokens, logprobs);
