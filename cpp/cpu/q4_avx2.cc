@@ -383,8 +383,10 @@ void QuantizeGroup(const float* x, std::int8_t* values, float* scale, std::int32
   __m256i integers[4];
   for (int i = 0; i < 4; ++i) integers[i] = _mm256_cvtps_epi32(_mm256_mul_ps(input[i], inverse));
   *scale = tiny ? 0 : limit / 127;
-  *offset = 7 * AddLanes(_mm256_add_epi32(_mm256_add_epi32(integers[0], integers[1]),
-                                          _mm256_add_epi32(integers[2], integers[3])));
+  const std::int32_t sum = AddLanes(_mm256_add_epi32(_mm256_add_epi32(integers[0], integers[1]),
+                                                     _mm256_add_epi32(integers[2], integers[3])));
+  // Infinity and NaN become integers too large to multiply; the scale alone carries them on.
+  *offset = limit <= 0x1.fffffep127f ? 7 * sum : 0;
 
   // Fours of k: 0, 2, 4, 6 in the low half, 1, 3, 5, 7 in the high one.
   const __m256i bytes = _mm256_packs_epi16(_mm256_packs_epi32(integers[0], integers[1]),
