@@ -95,9 +95,9 @@ def reference(session: nox.Session) -> None:
 
 @nox.session(default=False)
 def image(session: nox.Session) -> None:
-    """Make the container image that Linux wheels are built in."""
+    """Make the container image that Linux wheels are built in (`-- --push REPOSITORY`)."""
     install(session, "factory")
-    run(session, "images")
+    run(session, "image")
 
 
 @nox.session(default=False)

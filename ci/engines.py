@@ -65,7 +65,7 @@ def build_in_container(job: Job, image: ImageRef, engine: str) -> None:
         **clean_environ(),
         **lane_variables(job),
         "CIBW_CONTAINER_ENGINE": f"{engine}; create_args: {create}",
-        "CIBW_MANYLINUX_X86_64_IMAGE": image.digest,
+        "CIBW_MANYLINUX_X86_64_IMAGE": image.address,
     }
     try:
         run_logged(

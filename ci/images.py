@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import argparse
 import hashlib
 import os
 import re
 import shutil
 import subprocess
 import tempfile
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +17,6 @@ from ci.lanes import DEFAULT_LANE, Lane, load_lanes
 from ci.paths import ROOT, WORK
 from ci.process import run_logged
 from ci.pythons import find_python, supported_pythons
-from ci.session import run_session
 from ci.toolchain import LOCK, lock_digest
 
 CONTEXT = ROOT / "ci"
@@ -40,10 +37,18 @@ INPUTS = (
 
 @dataclass(frozen=True)
 class ImageRef:
-    """An image that the engine holds: `name` is its tag, `digest` its content ("sha256:...")."""
+    """An image that the engine holds: `name` is its tag, `digest` its content ("sha256:...").
+
+    Of an image from a registry, `name` is its address by digest, and `digest` the registry's.
+    """
 
     name: str
     digest: str
+
+    @property
+    def address(self) -> str:
+        """What names exactly this image to the engine."""
+        return self.name if "@" in self.name else self.digest
 
 
 def engine_problem(engine: str) -> str:
@@ -74,8 +79,9 @@ def default_base(dockerfile: Path = DOCKERFILE) -> str:
     return match[1]
 
 
-def image_tag(base: str, lane: Lane, inputs: Sequence[Path] = INPUTS) -> str:
+def image_tag(base: str, lane: Lane | None = None, inputs: Sequence[Path] = INPUTS) -> str:
     """Return the image's tag, which changes with its base, its lane's target and its files."""
+    lane = lane or load_lanes()[DEFAULT_LANE]
     parts = [base, lane.zig_target, lane.cpu]
     parts += [hashlib.sha256(path.read_bytes()).hexdigest() for path in inputs]
     return f"localhost/mlc_llm-build:{_short_digest(parts)}"
@@ -97,22 +103,58 @@ def find_image(engine: str, name: str) -> ImageRef | None:
 def ensure_image(engine: str, base: str | None = None, log: Path = LOG) -> ImageRef:
     """Return the build image for `base` (the pinned one by default), built first if need be.
 
-    `base` is an image reference, or "debian" for the base that debootstrap makes here. A Debian
-    base that is here already stands in by itself where the pinned base is not.
+    `base` is as in `choose_base`.
     """
     lane = load_lanes()[DEFAULT_LANE]
-    if base is None:
-        base = _choose_base(engine)
-    elif base == DEBIAN:
-        base = ensure_debian_base(engine, log)
+    base = choose_base(engine, base, log)
     name = image_tag(base, lane)
     return find_image(engine, name) or build_image(engine, name, base, lane, log)
+
+
+def choose_base(engine: str, base: str | None, log: Path) -> str:
+    """Return the name of the base image.
+
+    `base` is an image reference, or "debian" for the base that debootstrap makes here, or None for
+    the pinned one; a Debian base that is here already stands in by itself where that is not.
+    """
+    if base == DEBIAN:
+        return ensure_debian_base(engine, log)
+    if base is not None:
+        return base
+    pinned = default_base()
+    if find_image(engine, pinned) is None:
+        debian = debian_base_name(find_prefixes())
+        if find_image(engine, debian):
+            print(f"The base is {debian}, made here; {pinned} is not on this machine.", flush=True)
+            return debian
+    return pinned
+
+
+def pull_image(engine: str, address: str, log: Path = LOG) -> ImageRef:
+    """Return the image at `address`, REPOSITORY@sha256:..., pulled; it must hold our toolchain."""
+    _, _, digest = address.partition("@")
+    if not re.fullmatch(r"sha256:[0-9a-f]{64}", digest):
+        raise FactoryError(
+            f"{address!r} does not name an image by its digest.",
+            hint="`nox -s image -- --push` prints such an address: REPOSITORY@sha256:...",
+        )
+    run_engine([engine, "pull", address], log, "pulling the build image")
+    label = '{{index .Config.Labels "mlc_llm.lock-digest"}}'
+    command = [engine, "image", "inspect", "--format", label, address]
+    found = subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+    if found != lock_digest():
+        raise FactoryError(
+            f"{address} was made with another toolchain lock ({found[:12] or 'none'}, not "
+            f"{lock_digest()[:12]}).",
+            hint="Push an image of this commit: `nox -s image -- --push REPOSITORY`.",
+        )
+    return ImageRef(address, digest)
 
 
 def build_image(engine: str, name: str, base: str, lane: Lane, log: Path) -> ImageRef:
     """Build `ci/images/Dockerfile` on `base` and tag it `name`."""
     if find_image(engine, base) is None:
-        _run(
+        run_engine(
             [engine, "pull", base],
             log,
             "pulling the base image",
@@ -124,11 +166,9 @@ def build_image(engine: str, name: str, base: str, lane: Lane, log: Path) -> Ima
         "ZIG_TARGET": lane.zig_target,
         "ZIG_CPU": lane.cpu,
         "LOCK_DIGEST": lock_digest(),
-        "REVISION": _commit(),
-        "SOURCE": _repository(os.environ),
     }
     print(f"{name}: zig compiles libc++ once, which takes minutes; the log is {log}", flush=True)
-    _run(
+    run_engine(
         build_command(engine, name, arguments, os.environ),
         log,
         "building the image",
@@ -168,10 +208,10 @@ def ensure_debian_base(engine: str, log: Path = LOG) -> str:
     print(f"{name}: debootstrap, then {engine} import; the log is {log}", flush=True)
     with tempfile.TemporaryDirectory(prefix="mlc_llm-debian-base-") as scratch:
         root = Path(scratch) / "root"
-        _run([DEBIAN_BASE, root, *prefixes], log, "making the Debian base")
+        run_engine([DEBIAN_BASE, root, *prefixes], log, "making the Debian base")
         archive = Path(scratch) / "root.tar"
-        _run(["tar", "-C", root, "-cf", archive, "."], log, "packing the Debian base")
-        _run([engine, "import", archive, name], log, "importing the Debian base")
+        run_engine(["tar", "-C", root, "-cf", archive, "."], log, "packing the Debian base")
+        run_engine([engine, "import", archive, name], log, "importing the Debian base")
     return name
 
 
@@ -203,43 +243,18 @@ def find_prefixes() -> list[Path]:
     return prefixes
 
 
-def _choose_base(engine: str) -> str:
-    """Return the pinned base, or the Debian base if only that one is here."""
-    base = default_base()
-    if find_image(engine, base) is None:
-        debian = debian_base_name(find_prefixes())
-        if find_image(engine, debian):
-            print(f"The base is {debian}, made here; {base} is not on this machine.", flush=True)
-            return debian
-    return base
-
-
 def _short_digest(parts: Sequence[str]) -> str:
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:12]
 
 
-def _commit() -> str:
-    """Return the commit that the image is built from; empty outside a git checkout."""
-    done = subprocess.run(
-        ["git", "rev-parse", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=False
-    )
-    return done.stdout.strip() if done.returncode == 0 else ""
-
-
-def _repository(environ: Mapping[str, str]) -> str:
-    """Return the address of the repository where CI tells it; a remote's may hold a password."""
-    if name := environ.get("GITHUB_REPOSITORY"):
-        return f"{environ.get('GITHUB_SERVER_URL', 'https://github.com')}/{name}"
-    return ""
-
-
-def _run(
+def run_engine(
     command: Sequence[str | Path],
     log: Path,
     phase: str,
     env: Mapping[str, str] | None = None,
     hint: str = "",
 ) -> None:
+    """Run a command of the engine, or of the base's making; its steps are shown."""
     run_logged(
         command,
         log=log,
@@ -254,26 +269,5 @@ def _run(
 
 def _show_step(line: str) -> None:
     """Print the lines that tell a person how far a build is."""
-    if re.match(r"==> |STEP \d|#\d+ \[", line):
+    if re.match(r"==> |STEP \d|#\d+ \[|Copying |Writing |[0-9a-f]{12}: Pushed", line):
         print(f"  {line[:100]}", flush=True)
-
-
-def main(arguments: Sequence[str]) -> int:
-    """Make the build image and print its name and digest."""
-    parser = argparse.ArgumentParser(prog="nox -s image --", description=main.__doc__)
-    parser.add_argument("--engine", choices=ENGINES)
-    parser.add_argument("--base", metavar="debian|REF", help="default: the Dockerfile's base")
-    options = parser.parse_args(arguments)
-    start = time.monotonic()
-    engine = options.engine or next((e for e in ENGINES if not engine_problem(e)), ENGINES[0])
-    if problem := engine_problem(engine):
-        raise FactoryError(
-            f"{engine} does not answer: {problem}.", hint="Install podman, or start docker."
-        )
-    image = ensure_image(engine, options.base)
-    print(f"{image.name} is {image.digest} ({time.monotonic() - start:.0f} s)")
-    return 0
-
-
-if __name__ == "__main__":
-    run_session(main)

@@ -63,6 +63,12 @@ def parse_arguments(arguments: list[str]) -> argparse.Namespace:
         help="where the steps run (default: %(default)s)",
     )
     parser.add_argument(
+        "--image",
+        default="",
+        metavar="REPOSITORY@sha256:DIGEST",
+        help="the image of the container lanes, from a registry (default: made here)",
+    )
+    parser.add_argument(
         "--toolchain",
         choices=["hermetic", "system"],
         default="hermetic",
@@ -101,6 +107,11 @@ def choose_engine(wanted: str, *, system_compiler: bool) -> str:
         )
     print(f"Building on the host, same steps and same bytes: {'; '.join(problems.values())}.")
     return "host"
+
+
+def choose_image(engine: str, address: str, log: Path) -> images.ImageRef:
+    """Return the image at `address` in a registry, or without one that of this machine."""
+    return images.pull_image(engine, address, log) if address else images.ensure_image(engine)
 
 
 def engine_problem(name: str) -> str:
@@ -190,6 +201,12 @@ def build_lane(lane: Lane, options: argparse.Namespace, source: Source) -> LaneR
     engine = choose_engine(options.engine, system_compiler=system_compiler)
     if engine == "host":
         check_host(lane)
+        if options.image and lane.build == "container":
+            raise FactoryError(
+                "--image names what a container is made of, and none is used here.",
+                hint="Install podman or start docker, or leave out --image.",
+                lane=lane.id,
+            )
     work = WORK / (f"{lane.id}-system" if system_compiler else lane.id)
     shutil.rmtree(work, ignore_errors=True)
     work.mkdir(parents=True)
@@ -202,7 +219,7 @@ def build_lane(lane: Lane, options: argparse.Namespace, source: Source) -> LaneR
     smoke = SmokeReader(timeline)
     timeline.start("set-up")
     toolchain = ensure_toolchain(lane, log, compiler=engine == "host" and not system_compiler)
-    image = None if engine == "host" else images.ensure_image(engine)
+    image = None if engine == "host" else choose_image(engine, options.image, log)
     timeline.start("sdist")
     version = read_version(toolchain, source)
     job = Job(lane, work / f"mlc_llm-{version}.tar.gz", work, log, source.epoch, smoke.read)

@@ -60,6 +60,14 @@ def test_absent_engine_is_refused(tmp_path: Path) -> None:
     assert "--engine host" in result.stderr
 
 
+def test_image_for_the_host_is_refused(tmp_path: Path) -> None:
+    image = f"ghcr.io/owner/name@sha256:{'0' * 64}"
+    options = ("--lane", "linux-x86_64", "--engine", "host", "--image", image)
+    result = run(*options, "--wheelhouse", str(tmp_path / "wheelhouse"))
+    assert result.returncode == 1
+    assert "--image names what a container is made of" in result.stderr
+
+
 def answering(*names: str) -> Callable[[str], str]:
     return lambda engine: "" if engine in names else f"{engine} is not installed"
 
