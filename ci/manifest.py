@@ -36,6 +36,15 @@ class WheelRecord:
 
 
 @dataclass(frozen=True)
+class SdistRecord:
+    """The sdist that every wheel was built from; `size` in bytes."""
+
+    file: str
+    sha256: str
+    size: int
+
+
+@dataclass(frozen=True)
 class Manifest:
     """A whole wheelhouse; docs/manifest.md explains each field."""
 
@@ -43,6 +52,7 @@ class Manifest:
     commit: str
     dirty: bool
     source_date_epoch: int
+    sdist: SdistRecord
     wheels: tuple[WheelRecord, ...]
     schema: int = 1
     project: str = "mlc_llm"
@@ -83,7 +93,12 @@ def read_manifest(wheelhouse: Path) -> Manifest:
         WheelRecord(**wheel | {"checks": tuple(Check(**c) for c in wheel["checks"])})
         for wheel in document["wheels"]
     )
-    return Manifest(**document | {"wheels": wheels})
+    return Manifest(**document | {"sdist": SdistRecord(**document["sdist"]), "wheels": wheels})
+
+
+def record_sdist(sdist: Path) -> SdistRecord:
+    """Return the record of `sdist` as it lies there."""
+    return SdistRecord(sdist.name, hash_file(sdist), sdist.stat().st_size)
 
 
 def hash_file(path: Path) -> str:
@@ -101,27 +116,28 @@ def _validate(document: Any, wheelhouse: Path) -> None:
         for value, count in Counter(wheel[field] for wheel in wheels).items():
             if count > 1:
                 raise FactoryError(f"{NAME} lists the {field} {value} twice.", hint=REBUILD)
-    listed = {wheel["file"] for wheel in wheels}
-    for extra in sorted(path.name for path in wheelhouse.glob("*.whl") if path.name not in listed):
+    files = [document["sdist"], *wheels]
+    found = {path.name for kind in ("*.whl", "*.tar.gz") for path in wheelhouse.glob(kind)}
+    for extra in sorted(found - {file["file"] for file in files}):
         raise FactoryError(
             f"{extra} lies in {wheelhouse} and {NAME} does not list it.",
             hint="Remove it, or build into an empty folder.",
         )
-    for wheel in wheels:
-        _validate_file(wheel, document["version"], wheelhouse)
+    for file in files:
+        _validate_file(file, document["version"], wheelhouse)
 
 
-def _validate_file(wheel: dict[str, Any], version: str, wheelhouse: Path) -> None:
-    name, lane = wheel["file"], wheel["lane"]
+def _validate_file(file: dict[str, Any], version: str, wheelhouse: Path) -> None:
+    name, lane = file["file"], file.get("lane", "")
     path = wheelhouse / name
-    if not name.startswith(f"mlc_llm-{version}-"):
+    if not name.startswith((f"mlc_llm-{version}-", f"mlc_llm-{version}.tar.gz")):
         raise FactoryError(f"{name} is not of version {version}.", hint=REBUILD, lane=lane)
     if not path.is_file():
         raise FactoryError(f"{NAME} lists {name}, which is absent.", hint=REBUILD, lane=lane)
     for field, actual in (("size", path.stat().st_size), ("sha256", hash_file(path))):
-        if wheel[field] != actual:
+        if file[field] != actual:
             raise FactoryError(
-                f"{name} has the {field} {actual}; {NAME} says {wheel[field]}.",
+                f"{name} has the {field} {actual}; {NAME} says {file[field]}.",
                 hint=f"One of them was changed after the build. {REBUILD}",
                 lane=lane,
             )

@@ -17,7 +17,7 @@ import struct
 import time
 import zipfile
 import zlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import deflate
@@ -41,11 +41,16 @@ MADE_BY_UNIX = 3 << 8 | VERSION_NEEDED
 UTF8_NAME = 1 << 11
 
 
-def repack(wheel: Path, epoch: int) -> None:
+def repack(
+    wheel: Path,
+    epoch: int,
+    add: Callable[[Mapping[str, bytes]], dict[str, bytes]] | None = None,
+) -> None:
     """Rewrite `wheel` in place, atomically, in its canonical form.
 
-    `epoch` is SOURCE_DATE_EPOCH in seconds; every entry gets it as its time stamp. Raises
-    FactoryError for a file that is no sound wheel and leaves it as it was.
+    `epoch` is SOURCE_DATE_EPOCH in seconds; every entry gets it as its time stamp. `add` makes
+    further files from those that are there. Raises FactoryError for a file that is no sound wheel
+    and leaves it as it was.
     """
     files = read_wheel(wheel)
     if problems := record_problems(files):
@@ -53,7 +58,7 @@ def repack(wheel: Path, epoch: int) -> None:
             f"{wheel.name} does not match its own RECORD: {'; '.join(problems)}.",
             hint="Build the wheel again.",
         )
-    data = _write_zip(_canonical_order(files), epoch)
+    data = _write_zip(_canonical_order(files | (add(files) if add else {})), epoch)
     # Not tempfile: its files are private to the user, and a wheel is for everybody.
     partial = wheel.with_name(f".{wheel.name}.{os.getpid()}.partial")
     try:

@@ -1,7 +1,7 @@
 """Repair a raw wheel: `python -m ci.repair RAW_WHEEL DEST_DIR`, the lane in $MLC_LLM_LANE.
 
-auditwheel checks the glibc floor and sets the platform tag; repack then makes the bytes depend
-on the contents alone. Both cibuildwheel and the host engine call this.
+auditwheel checks the glibc floor and sets the platform tag; repack then adds the bill of materials
+and makes the bytes depend on the contents alone. Both cibuildwheel and the host engine call this.
 """
 
 from __future__ import annotations
@@ -9,10 +9,12 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
+from ci import elf, sbom
 from ci.lanes import Lane, find_lane, load_lanes
-from ci.repack import repack
+from ci.repack import find_dist_info, repack
 
 
 def auditwheel_command(wheel: Path, destination: Path, lane: Lane) -> list[str | Path]:
@@ -31,10 +33,21 @@ def main(arguments: list[str]) -> int:
     """Repair the wheel that `arguments` names."""
     wheel, destination = map(Path, arguments)
     lane = find_lane(os.environ["MLC_LLM_LANE"], load_lanes())
+    epoch = int(os.environ["SOURCE_DATE_EPOCH"])
+
+    def bill(files: Mapping[str, bytes]) -> dict[str, bytes]:
+        (library,) = (data for data in files.values() if data.startswith(elf.MAGIC))
+        needed = elf.read_library(library).needed
+        toolchain = Path(os.environ["MLC_LLM_TOOLCHAIN"])
+        document = sbom.make_sbom(files, needed, lane, epoch, toolchain)
+        return {f"{find_dist_info(files)}/{sbom.NAME}": document}
+
     status = subprocess.call(auditwheel_command(wheel, destination, lane))
     if status == 0:
         (repaired,) = destination.glob("*.whl")
-        repack(repaired, int(os.environ["SOURCE_DATE_EPOCH"]))
+        # What the system's compiler links in is not known; its wheel leaves no machine anyhow.
+        known = "MLC_LLM_PLATFORM" not in os.environ
+        repack(repaired, epoch, bill if known else None)
     return status
 
 

@@ -6,6 +6,7 @@ import configparser
 import contextlib
 import email
 import io
+import json
 import os
 import re
 from collections.abc import Callable, Iterable
@@ -21,7 +22,7 @@ from packaging.specifiers import SpecifierSet
 from packaging.utils import canonicalize_name
 from twine.commands.check import check as twine_check
 
-from ci import elf
+from ci import elf, sbom
 from ci.checks import FAILED, PASSED, Check
 from ci.errors import FactoryError
 from ci.lanes import Lane
@@ -35,6 +36,7 @@ LIBRARY = "mlc_llm/lib/libmlc_llm.so"
 TVM_FFI = "libtvm_ffi.so"
 RUN_PATH = "$ORIGIN/../../tvm_ffi/lib"
 CONSOLE_SCRIPT = "mlc_llm.cli:main"
+LINKED = ("libc++", "compiler-rt of zig", "Apache TVM FFI headers", "DLPack")
 EXPORTED = ("__tvm_ffi_", "mlc_llm_")
 
 # How native code begins, whatever the file is called: ELF, Windows' PE, and Mach-O of 32 and 64
@@ -209,6 +211,20 @@ def _check_typed(subject: Subject) -> str:
     return "py.typed"
 
 
+def _check_sbom(subject: Subject) -> str:
+    folder = f"{find_dist_info(subject.files)}/sboms/"
+    found = [name for name in subject.files if name.startswith(folder)]
+    others = [name for name in found if not name.endswith(f"/{sbom.NAME}")]
+    _expect_none(others, "a second bill of materials contradicts the first, sooner or later")
+    document = json.loads(subject.info(sbom.NAME))
+    root = document["metadata"]["component"]
+    _expect(root["version"] == subject.version, f"it is of version {root['version']}")
+    named = {part["bom-ref"] for part in document["components"]}
+    needs = {*subject.library.needed, *map(str, subject.metadata.requires_dist or [])}
+    _expect_none(({*LINKED} | needs) - named, "does not name")
+    return f"{len(named)} components"
+
+
 def _check_record(subject: Subject) -> str:
     problems = record_problems(subject.files)
     _expect(not problems, "; ".join(problems))
@@ -369,6 +385,7 @@ CHECKS: dict[str, Callable[[Subject], str]] = {
     "console script": _check_console_script,
     "py.typed": _check_typed,
     "record": _check_record,
+    "sbom": _check_sbom,
     "canonical": _check_canonical,
     "size": _check_size,
     "vendored": _check_vendored,

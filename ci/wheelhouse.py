@@ -23,8 +23,9 @@ def check_wheelhouse(wheelhouse: Path) -> None:
     if not wheelhouse.exists():
         return
     found = {path.name for path in wheelhouse.iterdir()}
-    wheels = {path.name for path in wheelhouse.glob("mlc_llm-*.whl") if path.is_file()}
-    if foreign := sorted(found - wheels - {NAME}):
+    kinds = ("mlc_llm-*.whl", "mlc_llm-*.tar.gz")
+    ours = {path.name for kind in kinds for path in wheelhouse.glob(kind) if path.is_file()}
+    if foreign := sorted(found - ours - {NAME}):
         raise FactoryError(
             f"{wheelhouse} holds {foreign[0]}, which no build put there.", hint=CHOOSE
         )
@@ -34,8 +35,10 @@ def check_wheelhouse(wheelhouse: Path) -> None:
         )
 
 
-def publish(wheel: Path, record: WheelRecord, manifest: Manifest, wheelhouse: Path) -> Path:
-    """Add `wheel` to `wheelhouse` and return its place there.
+def publish(
+    wheel: Path, record: WheelRecord, sdist: Path, manifest: Manifest, wheelhouse: Path
+) -> Path:
+    """Add `wheel` and the `sdist` that it was built from to `wheelhouse`; return its place there.
 
     `manifest` describes the source; wheels of other lanes stay if they come from the same one.
     The new folder is complete before it takes the old one's place. Raises FactoryError for a
@@ -51,6 +54,7 @@ def publish(wheel: Path, record: WheelRecord, manifest: Manifest, wheelhouse: Pa
         for other in kept:
             shutil.copy2(wheelhouse / other.file, new)
         shutil.copy2(wheel, new)
+        shutil.copy2(sdist, new)
         write_manifest(new, replace(manifest, wheels=(*kept, record)))
         if wheelhouse.exists():
             wheelhouse.rename(old)

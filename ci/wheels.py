@@ -28,10 +28,11 @@ from ci.engines import (
 from ci.errors import FactoryError
 from ci.images import ENGINES
 from ci.lanes import Lane, find_lane, load_lanes
-from ci.manifest import Manifest, WheelRecord, hash_file
+from ci.manifest import Manifest, WheelRecord, hash_file, record_sdist
 from ci.paths import ROOT, WHEELHOUSE, WORK, cache_dir
 from ci.process import run_logged
 from ci.report import LaneResult
+from ci.sdist import repack_sdist
 from ci.session import run_session
 from ci.smoke import PREFIX
 from ci.timeline import Timeline
@@ -173,6 +174,7 @@ def make_sdist(job: Job, toolchain: Toolchain, version: str) -> None:
             "SETUPTOOLS_SCM_PRETEND_VERSION_FOR_MLC_LLM": version,
         },
     )
+    repack_sdist(job.sdist, job.epoch)
 
 
 class SmokeReader:
@@ -253,8 +255,12 @@ def build_lane(lane: Lane, options: argparse.Namespace, source: Source) -> LaneR
             image=image.digest if image else None,
             checks=tuple(checks),
         )
-        manifest = Manifest(version, source.commit, source.dirty, source.epoch, wheels=())
-        wheel = publish(wheel, record, manifest, options.wheelhouse.resolve())
+        manifest = Manifest(
+            *(version, source.commit, source.dirty, source.epoch),
+            sdist=record_sdist(job.sdist),
+            wheels=(),
+        )
+        wheel = publish(wheel, record, job.sdist, manifest, options.wheelhouse.resolve())
     return LaneResult(lane, engine, wheel, checks, timeline.seconds)
 
 

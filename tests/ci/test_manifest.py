@@ -18,10 +18,12 @@ from ci.manifest import (
     WheelRecord,
     hash_file,
     read_manifest,
+    record_sdist,
     write_manifest,
 )
 
 FILE = "mlc_llm-1.2.3-py3-none-manylinux_2_28_x86_64.whl"
+SDIST = "mlc_llm-1.2.3.tar.gz"
 Document = dict[str, Any]
 
 
@@ -39,11 +41,14 @@ def manifest(tmp_path: Path) -> Manifest:
         image=None,
         checks=(Check("size", PASSED, "5 bytes"), Check("vulkan", NOT_RUN, "")),
     )
+    sdist = tmp_path / SDIST
+    sdist.write_bytes(b"sdist")
     return Manifest(
         version="1.2.3",
         commit="b" * 40,
         dirty=False,
         source_date_epoch=1_700_000_000,
+        sdist=record_sdist(sdist),
         wheels=(record,),
     )
 
@@ -83,6 +88,9 @@ def test_writes_the_same_bytes_twice(tmp_path: Path, manifest: Manifest) -> None
         (lambda d: d["wheels"][0].update(image="latest"), r"at wheels\[0\].image"),
         (lambda d: d["wheels"][0].update(sha256="c" * 64), "has the sha256"),
         (lambda d: d["wheels"][0].update(size=6), "has the size 5"),
+        (lambda d: d.pop("sdist"), "'sdist' is a required property"),
+        (lambda d: d["sdist"].update(file="mlc_llm-1.2.4.tar.gz"), f"{SDIST} lies in"),
+        (lambda d: d["sdist"].update(sha256="c" * 64), f"{SDIST} has the sha256"),
         (lambda d: d["wheels"][0]["checks"][0].update(status="ok"), r"checks\[0\].status"),
         (lambda d: d["wheels"].append(d["wheels"][0]), "lists the lane linux-x86_64 twice"),
         (lambda d: d["wheels"].append(d["wheels"][0] | {"lane": "x"}), f"the file {FILE} twice"),
@@ -97,16 +105,18 @@ def test_refuses_a_wrong_document(
         read_manifest(tmp_path)
 
 
-def test_refuses_an_absent_wheel(tmp_path: Path, manifest: Manifest) -> None:
+@pytest.mark.parametrize("name", [FILE, SDIST])
+def test_refuses_an_absent_file(tmp_path: Path, manifest: Manifest, name: str) -> None:
     write_manifest(tmp_path, manifest)
-    (tmp_path / FILE).unlink()
+    (tmp_path / name).unlink()
     with pytest.raises(FactoryError, match="which is absent"):
         read_manifest(tmp_path)
 
 
-def test_refuses_an_unlisted_wheel(tmp_path: Path, manifest: Manifest) -> None:
+@pytest.mark.parametrize("name", ["other-1.0-py3-none-any.whl", "mlc_llm-1.2.2.tar.gz"])
+def test_refuses_an_unlisted_file(tmp_path: Path, manifest: Manifest, name: str) -> None:
     write_manifest(tmp_path, manifest)
-    (tmp_path / "other-1.0-py3-none-any.whl").touch()
+    (tmp_path / name).touch()
     with pytest.raises(FactoryError, match="does not list it"):
         read_manifest(tmp_path)
 

@@ -14,12 +14,14 @@ from wheels import (
     DIST_INFO,
     LIBRARY,
     METADATA,
+    NAMED,
     VERSION,
     WHEEL,
     WHEEL_NAME,
     Elf,
     good_files,
     record,
+    sbom,
     write_toolchain,
     write_wheel,
 )
@@ -33,6 +35,7 @@ from ci.verify import CHECKS, verify_wheel
 LANE = find_lane("linux-x86_64", load_lanes())
 WRONG_RECORD = record(good_files()).replace(b"sha256=", b"sha256=0", 1)
 OTHER_SCRIPT = "[console_scripts]\nmlc_llm = other:main\n"
+SBOM = f"{DIST_INFO}/sboms/mlc_llm.cdx.json"
 MALLOC = ("malloc", "GLIBC_2.2.5", False)
 
 
@@ -109,6 +112,12 @@ FAULTS: list[tuple[str, str, dict[str, bytes | None]]] = [
     ("vendored", "extra", {"mlc_llm/extra": b"\xcf\xfa\xed\xfe"}),
     ("vendored", "extra", {"mlc_llm/extra": b"\xfe\xed\xfa\xce"}),
     ("vendored", "extra", {"mlc_llm/extra": b"\xca\xfe\xba\xbe"}),
+    ("sbom", "is absent", {SBOM: None}),
+    ("sbom", "of version 9.9", {SBOM: sbom(*NAMED, version="9.9")}),
+    ("sbom", "does not name: libc.so.6", {SBOM: sbom(*(n for n in NAMED if n != "libc.so.6"))}),
+    ("sbom", "does not name: apache-tvm", {SBOM: sbom(*(n for n in NAMED if ">=0.1.11" not in n))}),
+    ("sbom", "does not name: libc++", {SBOM: sbom(*NAMED[1:])}),
+    ("sbom", "a second", {f"{DIST_INFO}/sboms/auditwheel.cdx.json": b"{}"}),
     ("paths", "/build/mlc/a.cc", elf(payload=b"\0/build/mlc/a.cc\0")),
     ("paths", "/nix/store/a.h", elf(payload=b"\0(lambda at /nix/store/a.h:5:2)\0")),
     ("paths", "/srv/inc/b", elf(payload=b"\0clang -I/srv/inc/b -O2\0")),
@@ -258,7 +267,7 @@ def test_an_empty_zip_raises_nothing(tmp_path: Path, toolchain: Path) -> None:
 def test_a_damaged_library_raises_nothing(tmp_path: Path, toolchain: Path, data: bytes) -> None:
     found = failed(make_wheel(tmp_path, good_files(data)), toolchain)
     assert set(found) == {
-        *("machine", "needed", "glibc", "imports", "exports"),
+        *("machine", "needed", "glibc", "imports", "exports", "sbom"),
         *("run path", "stack", "segments", "relro", "stripped"),
     }
 

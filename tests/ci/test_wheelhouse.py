@@ -1,3 +1,4 @@
+import hashlib
 import json
 import subprocess
 from dataclasses import replace
@@ -8,10 +9,18 @@ import pytest
 
 from ci.checks import PASSED, Check
 from ci.errors import FactoryError
-from ci.manifest import Manifest, WheelRecord, hash_file, read_manifest
+from ci.manifest import (
+    Manifest,
+    SdistRecord,
+    WheelRecord,
+    hash_file,
+    read_manifest,
+    record_sdist,
+)
 from ci.wheelhouse import check_wheelhouse, publish
 
-MANIFEST = Manifest("1.2.3", "a" * 40, dirty=False, source_date_epoch=1, wheels=())
+SDIST = SdistRecord("mlc_llm-1.2.3.tar.gz", hashlib.sha256(b"s").hexdigest(), size=1)
+MANIFEST = Manifest("1.2.3", "a" * 40, dirty=False, source_date_epoch=1, sdist=SDIST, wheels=())
 
 
 def add(tmp_path: Path, lane: str, manifest: Manifest = MANIFEST, content: bytes = b"x") -> Path:
@@ -27,7 +36,10 @@ def add(tmp_path: Path, lane: str, manifest: Manifest = MANIFEST, content: bytes
         image=None,
         checks=(Check("some check", PASSED, "seen"),),
     )
-    publish(wheel, record, manifest, tmp_path / "wheelhouse")
+    sdist = tmp_path / f"mlc_llm-{manifest.version}.tar.gz"
+    sdist.write_bytes(b"s")
+    manifest = replace(manifest, sdist=record_sdist(sdist))
+    publish(wheel, record, sdist, manifest, tmp_path / "wheelhouse")
     return tmp_path / "wheelhouse"
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import json
 import struct
 import zipfile
 from collections.abc import Mapping
@@ -35,6 +36,21 @@ Generator: tests
 Root-Is-Purelib: false
 Tag: py3-none-{PLATFORM}
 """
+
+# Names more than the tiny wheel needs, so that another fault does not show here too.
+NAMED = (
+    *("libc++", "compiler-rt of zig", "Apache TVM FFI headers", "DLPack"),
+    *("libtvm_ffi.so", "libc.so.6", "libvulkan.so.1", "apache-tvm-ffi>=0.1.11"),
+    *("apache-tvm-ffi>=0.1.12", 'apache-tvm-ffi; extra == "gpu"', "numpy", "numpy>=0.1.11"),
+)
+
+
+def sbom(*names: str, version: str = VERSION) -> bytes:
+    """Return a bill of materials that names `names`."""
+    component = {"name": "mlc_llm", "version": version}
+    parts = [{"bom-ref": name} for name in names]
+    return json.dumps({"metadata": {"component": component}, "components": parts}).encode()
+
 
 EHDR = struct.Struct("<16sHHIQQQIHHHHHH")
 PHDR = struct.Struct("<IIQQQQQQ")
@@ -173,6 +189,7 @@ def good_files(library: bytes | None = None) -> dict[str, bytes]:
         f"{DIST_INFO}/WHEEL": WHEEL.encode(),
         f"{DIST_INFO}/entry_points.txt": b"[console_scripts]\nmlc_llm = mlc_llm.cli:main\n",
         f"{DIST_INFO}/licenses/LICENSE": b"A licence.\n",
+        f"{DIST_INFO}/sboms/mlc_llm.cdx.json": sbom(*NAMED),
     }
 
 
