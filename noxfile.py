@@ -61,6 +61,13 @@ def lint(session: nox.Session) -> None:
 
 
 @nox.session(default=False)
+def report(session: nox.Session) -> None:
+    """Make a page about the last build: times, contents, checks, sizes (`-- --open`)."""
+    install(session, "factory")
+    run(session, "report")
+
+
+@nox.session(default=False)
 def sanitize(session: nox.Session) -> None:
     """Run the core under clang's sanitizers, and fuzz it (`-- --seconds N` for longer)."""
     install(session, "dev")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import subprocess
 import sys
@@ -13,6 +12,7 @@ from ci.errors import FactoryError
 from ci.manifest import read_manifest
 from ci.paths import ROOT, WORK
 from ci.process import call_patiently
+from ci.results import read_result
 
 
 @dataclass(frozen=True)
@@ -44,6 +44,5 @@ def build_in(checkout: Path, lane: str, engine: str, **variables: str) -> Built:
         )
     wheelhouse = checkout / "wheelhouse"
     (record,) = read_manifest(wheelhouse).wheels
-    timings = checkout / WORK.relative_to(ROOT) / lane / "timings.json"
-    seconds = json.loads(timings.read_text(encoding="utf-8"))
-    return Built(wheelhouse / record.file, record.sha256, seconds)
+    result = read_result(checkout / WORK.relative_to(ROOT) / lane)
+    return Built(wheelhouse / record.file, record.sha256, result.seconds)

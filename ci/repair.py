@@ -15,6 +15,7 @@ from pathlib import Path
 from ci import elf, sbom
 from ci.lanes import Lane, find_lane, load_lanes
 from ci.repack import find_dist_info, repack
+from ci.report.ninja import print_log
 
 
 def auditwheel_command(wheel: Path, destination: Path, lane: Lane) -> list[str | Path]:
@@ -48,6 +49,7 @@ def main(arguments: list[str]) -> int:
         # What the system's compiler links in is not known; its wheel leaves no machine anyhow.
         known = "MLC_LLM_PLATFORM" not in os.environ
         repack(repaired, epoch, bill if known else None)
+        print_log()
     return status
 
 

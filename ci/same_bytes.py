@@ -19,7 +19,7 @@ from ci.clones import Built, build_in, clone
 from ci.images import ENGINES
 from ci.lanes import DEFAULT_LANE
 from ci.paths import ROOT
-from ci.report import console
+from ci.report.tables import console
 from ci.session import run_session
 from ci.version import read_source
 from ci.wheels import choose_engine

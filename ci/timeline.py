@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import dataclass
 
 # A line that contains the text starts the phase. The first four are scikit-build-core's and
 # this factory's, the rest cibuildwheel's.
@@ -16,13 +17,22 @@ MARKERS = {
 }
 
 
+@dataclass(frozen=True)
+class Span:
+    """A phase from `start` to `end`, in seconds from the beginning of the build."""
+
+    phase: str
+    start: float
+    end: float
+
+
 class Timeline:
-    """Seconds per phase; a phase lasts until the next one starts."""
+    """The spans of a build; a phase lasts until the next one starts, and may come again."""
 
     def __init__(self) -> None:
-        self.seconds: dict[str, float] = {}
+        self.spans: list[Span] = []
         self.current = ""
-        self.since = 0.0
+        self.since = self.origin = time.monotonic()
 
     def start(self, phase: str) -> None:
         """End the current phase and start `phase` (again, perhaps)."""
@@ -33,8 +43,8 @@ class Timeline:
     def stop(self) -> None:
         """End the current phase."""
         if self.current:
-            spent = time.monotonic() - self.since
-            self.seconds[self.current] = self.seconds.get(self.current, 0.0) + spent
+            start, end = (moment - self.origin for moment in (self.since, time.monotonic()))
+            self.spans.append(Span(self.current, round(start, 3), round(end, 3)))
         self.current = ""
 
     def read(self, line: str) -> None:
@@ -43,3 +53,11 @@ class Timeline:
             if text in line:
                 self.start(phase)
                 return
+
+
+def seconds(spans: list[Span]) -> dict[str, float]:
+    """Return the seconds of each phase, in the order of their first start."""
+    total: dict[str, float] = {}
+    for span in spans:
+        total[span.phase] = total.get(span.phase, 0.0) + span.end - span.start
+    return total

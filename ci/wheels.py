@@ -14,7 +14,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from ci import images, report
+from ci import images
 from ci.checks import FAILED, NOT_RUN, PASSED, Check
 from ci.engines import (
     Job,
@@ -31,7 +31,9 @@ from ci.lanes import Lane, find_lane, load_lanes
 from ci.manifest import Manifest, WheelRecord, hash_file, record_sdist
 from ci.paths import ROOT, WHEELHOUSE, WORK, cache_dir
 from ci.process import run_logged
-from ci.report import LaneResult
+from ci.report.__main__ import write_page
+from ci.report.tables import show
+from ci.results import LaneResult, kept
 from ci.sdist import repack_sdist
 from ci.session import run_session
 from ci.smoke import PREFIX
@@ -197,6 +199,11 @@ class SmokeReader:
         self.checks[check.name] = before if keep else check
 
 
+def work_folder(lane: Lane, options: argparse.Namespace) -> Path:
+    """Return where the lane's steps work and leave their logs."""
+    return WORK / (f"{lane.id}-system" if options.toolchain == "system" else lane.id)
+
+
 def build_lane(lane: Lane, options: argparse.Namespace, source: Source) -> LaneResult:
     """Take one lane from the checkout to a finished wheel in the wheelhouse."""
     system_compiler = options.toolchain == "system"
@@ -209,7 +216,7 @@ def build_lane(lane: Lane, options: argparse.Namespace, source: Source) -> LaneR
                 hint="Install podman or start docker, or leave out --image.",
                 lane=lane.id,
             )
-    work = WORK / (f"{lane.id}-system" if system_compiler else lane.id)
+    work = work_folder(lane, options)
     shutil.rmtree(work, ignore_errors=True)
     work.mkdir(parents=True)
     log = work / "build.log"
@@ -219,11 +226,30 @@ def build_lane(lane: Lane, options: argparse.Namespace, source: Source) -> LaneR
 
     timeline = Timeline()
     smoke = SmokeReader(timeline)
+    result = LaneResult(lane.id, engine, source.commit)
+    with kept(result, timeline, smoke.checks, work):
+        make_wheel(lane, options, source, result, smoke)
+    return result
+
+
+def make_wheel(
+    lane: Lane,
+    options: argparse.Namespace,
+    source: Source,
+    result: LaneResult,
+    smoke: SmokeReader,
+) -> None:
+    """Take every step from the toolchain to the wheelhouse; tell `result` what came of each."""
+    system_compiler = options.toolchain == "system"
+    engine, timeline = result.engine, smoke.timeline
+    work = work_folder(lane, options)
+    log = work / "build.log"
     timeline.start("set-up")
     toolchain = ensure_toolchain(lane, log, compiler=engine == "host" and not system_compiler)
     image = None if engine == "host" else choose_image(engine, options.image, log)
+    result.image = f"{image.name} {image.digest}" if image else ""
     timeline.start("sdist")
-    version = read_version(toolchain, source)
+    version = result.version = read_version(toolchain, source)
     job = Job(lane, work / f"mlc_llm-{version}.tar.gz", work, log, source.epoch, smoke.read)
     make_sdist(job, toolchain, version)
     timeline.start("container" if image else "configure")
@@ -234,6 +260,7 @@ def build_lane(lane: Lane, options: argparse.Namespace, source: Source) -> LaneR
     else:
         build_on_host(job, toolchain, system_compiler=system_compiler)
     (wheel,) = job.repaired.glob("*.whl")
+    result.wheel = wheel
     timeline.start("verify")
     checks = [*smoke.checks.values()]
     if not system_compiler:
@@ -241,8 +268,7 @@ def build_lane(lane: Lane, options: argparse.Namespace, source: Source) -> LaneR
         checks[:0] = verify_wheel(
             wheel, lane, version, toolchain=toolchain.directory, forbidden=forbidden
         )
-    timeline.stop()
-    (work / "timings.json").write_text(json.dumps(timeline.seconds), encoding="utf-8")
+    result.checks = checks
     judge(wheel, checks, lane, log)
     if not system_compiler:
         record = WheelRecord(
@@ -260,8 +286,8 @@ def build_lane(lane: Lane, options: argparse.Namespace, source: Source) -> LaneR
             sdist=record_sdist(job.sdist),
             wheels=(),
         )
-        wheel = publish(wheel, record, job.sdist, manifest, options.wheelhouse.resolve())
-    return LaneResult(lane, engine, wheel, checks, timeline.seconds)
+        published = publish(wheel, record, job.sdist, manifest, options.wheelhouse.resolve())
+        result.wheel = published
 
 
 def judge(wheel: Path, checks: list[Check], lane: Lane, log: Path) -> None:
@@ -301,8 +327,12 @@ def main(arguments: list[str]) -> int:
     source = read_source(ROOT)
     if source.dirty:
         print("The tree is dirty: the version says so, and no release takes this wheel.")
-    results = [build_lane(lane, options, source) for lane in lanes if lane.built]
-    report.show(results, [lane for lane in lanes if not lane.built])
+    try:
+        results = [build_lane(lane, options, source) for lane in lanes if lane.built]
+        show(results, [lane for lane in lanes if not lane.built])
+    finally:
+        if page := write_page({}, WORK):
+            print(f"report: {page}")
     return 0
 
 

@@ -26,7 +26,7 @@ from ci.bench.models import ENCODINGS, GGUF_NAME, Encoding, Shape, ensure_models
 from ci.bench.peers import ensure_llama_cpp, install_wheel
 from ci.errors import FactoryError
 from ci.paths import ROOT, cache_dir
-from ci.report import console
+from ci.report.tables import console
 
 OURS, PEER, READ = "mlc_llm", "llama.cpp", "read"
 CASES = {"prefill": 2, "decode": 4, "together": 4}  # rounds of each

@@ -20,7 +20,7 @@ from rich.table import Table
 from ci.clones import Built, build_in, clone
 from ci.lanes import DEFAULT_LANE
 from ci.paths import LOCKS
-from ci.report import console
+from ci.report.tables import console
 from ci.wheels import choose_engine
 
 CHANGED_FILE = "cpp/runtime/thread_pool.cc"

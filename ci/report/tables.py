@@ -1,27 +1,16 @@
-"""The tables that people read at the end of a session."""
+"""The tables that sessions end with."""
 
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass
 from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
 
-from ci.checks import NOT_RUN, Check
+from ci.checks import NOT_RUN
 from ci.lanes import Lane
-
-
-@dataclass(frozen=True)
-class LaneResult:
-    """What one lane came to; `seconds` is by phase."""
-
-    lane: Lane
-    engine: str
-    wheel: Path
-    checks: list[Check]
-    seconds: dict[str, float]
+from ci.results import LaneResult
 
 
 def console() -> Console:
@@ -38,9 +27,9 @@ def show(results: list[LaneResult], not_built: list[Lane]) -> None:
     for result in results:
         counts = Counter(check.status for check in result.checks)
         table.add_row(
-            f"{result.lane.id}\n({result.engine})",
-            _relative(result.wheel),
-            f"{result.wheel.stat().st_size / 1e6:.2f} MB",
+            f"{result.lane}\n({result.engine})",
+            _relative(result.wheel) if result.wheel else "",
+            f"{result.wheel.stat().st_size / 1e6:.2f} MB" if result.wheel else "",
             "\n".join(f"{count} {status}" for status, count in counts.items()),
             "\n".join(f"{phase} {spent:.1f} s" for phase, spent in result.seconds.items())
             + f"\ntotal {sum(result.seconds.values()):.1f} s",

@@ -1,0 +1,79 @@
+"""`nox -s report`: a page about the last build of each lane: times, contents, checks, sizes."""
+
+from __future__ import annotations
+
+import argparse
+import datetime as dt
+import os
+import webbrowser
+from collections.abc import Mapping
+from pathlib import Path
+
+from ci.errors import FactoryError
+from ci.lanes import Lane, load_lanes
+from ci.manifest import read_manifest
+from ci.paths import WORK
+from ci.report.contents import read_contents
+from ci.report.ninja import read_steps
+from ci.report.page import Built, render
+from ci.results import NAME, read_result
+from ci.session import run_session
+
+
+def read_built(lane: Lane, work: Path, page: Path) -> Built:
+    """Return all that the lane's last build left in its folder `work`."""
+    result = read_result(work)
+    log = work / "build.log"
+    lines = log.read_text(encoding="utf-8", errors="replace").splitlines() if log.exists() else []
+    wheel = result.wheel if result.wheel and result.wheel.is_file() else None
+    return Built(
+        lane=lane,
+        result=result,
+        steps=read_steps(lines),
+        contents=read_contents(wheel) if wheel else None,
+        size=wheel.stat().st_size if wheel else 0,
+        log=os.path.relpath(log, page.parent),
+        wheel=os.path.relpath(wheel, page.parent) if wheel else "",
+    )
+
+
+def write_page(last: Mapping[str, int], work: Path) -> Path | None:
+    """Write the page of all lanes that have been built in `work`; None if there is none.
+
+    `last` has the bytes of each lane's wheel in the last release.
+    """
+    lanes = load_lanes().values()
+    built = [lane for lane in lanes if (work / lane.id / NAME).is_file()]
+    if not built:
+        return None
+    page = work / "report.html"
+    results = [read_built(lane, work / lane.id, page) for lane in built]
+    others = [lane for lane in lanes if lane not in built]
+    made = dt.datetime.now(dt.timezone.utc).strftime("%-d %B %Y, %H:%M UTC")
+    page.write_text(render(results, others, last, made), encoding="utf-8")
+    return page
+
+
+def main(arguments: list[str]) -> int:
+    """Write the page and print its path."""
+    parser = argparse.ArgumentParser(prog="nox -s report --", description=__doc__)
+    parser.add_argument(
+        "--against",
+        type=Path,
+        metavar="FOLDER",
+        help="a release's wheels with their manifest.json, to compare sizes with",
+    )
+    parser.add_argument("--open", action="store_true", help="show it in the browser")
+    options = parser.parse_args(arguments)
+    last = read_manifest(options.against).wheels if options.against else ()
+    page = write_page({wheel.lane: wheel.size for wheel in last}, WORK)
+    if page is None:
+        raise FactoryError("no lane has been built here.", hint="Run `nox -s wheels` first.")
+    print(f"report: {page}")
+    if options.open:
+        webbrowser.open(page.as_uri())
+    return 0
+
+
+if __name__ == "__main__":
+    run_session(main)
