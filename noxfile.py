@@ -101,6 +101,13 @@ def reference(session: nox.Session) -> None:
 
 
 @nox.session(default=False)
+def release(session: nox.Session) -> None:
+    """Make the release of a tag from its wheels (`-- --tag v1.2.3`), whole or not at all."""
+    install(session, "factory")
+    run(session, "release")
+
+
+@nox.session(default=False)
 def image(session: nox.Session) -> None:
     """Make the container image that Linux wheels are built in (`-- --push REPOSITORY`)."""
     install(session, "factory")

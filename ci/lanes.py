@@ -36,6 +36,7 @@ class Lane:
     needed: tuple[str, ...]
     exclude: tuple[str, ...]
     size_budget: int
+    may_not_run: tuple[str, ...]
 
     @property
     def built(self) -> bool:

@@ -1,0 +1,222 @@
+"""A release is laid out whole, says true things about itself, and is never altered."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from google.protobuf import json_format
+from in_toto_attestation.predicates.provenance.v1 import provenance_pb2
+from in_toto_attestation.v1 import statement_pb2
+from releases import RELEASED, SUBJECTS, TAG, git, stage_release, write_repository, write_wheelhouse
+from wheels import NAMED, sbom
+
+from ci.errors import FactoryError
+from ci.manifest import hash_file, read_manifest
+from ci.release import directory, notes
+from ci.release.plan import NOTES, SUMS
+
+REPOSITORY = "https://github.com/o/r"
+cli = importlib.import_module("ci.release.__main__")
+
+
+def names(folder: Path) -> set[str]:
+    return {path.name for path in folder.iterdir()}
+
+
+def test_release_holds_exactly_what_it_should(tmp_path: Path) -> None:
+    release = stage_release(tmp_path)
+    wheels = [f"mlc_llm-1.2.3-py3-none-{lane.platform}.whl" for lane in RELEASED.values()]
+    expected = {
+        *(*wheels, *(f"{wheel}.cdx.json" for wheel in wheels)),
+        *("mlc_llm-1.2.3.tar.gz", "manifest.json", "provenance.json", SUMS),
+    }
+    assert {asset.name for asset in release.assets} == expected
+    assert names(release.folder) == expected | {NOTES}
+    assert read_manifest(release.folder).version == "1.2.3"
+
+
+def test_same_wheelhouse_gives_the_same_bytes(tmp_path: Path) -> None:
+    for folder in ("a", "b"):
+        (tmp_path / folder).mkdir()
+    first, second = (stage_release(tmp_path / folder) for folder in ("a", "b"))
+    assert [(a.name, a.digest) for a in first.assets] == [(a.name, a.digest) for a in second.assets]
+    assert first.digest == second.digest
+    assert first.notes == second.notes
+
+
+def test_sums_are_what_sha256sum_checks(tmp_path: Path) -> None:
+    release = stage_release(tmp_path)
+    check = ["sha256sum", "--check", "--strict", SUMS]
+    done = subprocess.run(check, cwd=release.folder, check=True, capture_output=True, text=True)
+    assert done.stdout.count(": OK") == len(release.assets) - 1
+
+
+def test_bill_of_materials_is_that_of_the_wheel(tmp_path: Path) -> None:
+    release = stage_release(tmp_path)
+    documents = [a.path.read_bytes() for a in release.assets if a.name.endswith(".cdx.json")]
+    assert documents == [sbom(*NAMED)] * len(RELEASED)
+
+
+def read_statement(release_folder: Path) -> tuple[Any, Any]:
+    """Parse provenance.json by the published definitions, which refuse unknown fields."""
+    text = (release_folder / "provenance.json").read_text()
+    statement = json_format.Parse(text, statement_pb2.Statement())
+    predicate = json.dumps(json.loads(text)["predicate"])
+    return statement, json_format.Parse(predicate, provenance_pb2.Provenance())
+
+
+def test_provenance_names_every_file_and_what_it_came_from(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GITHUB_RUN_ID", "77")
+    monkeypatch.setenv("GITHUB_WORKFLOW_REF", "o/r/.github/workflows/release.yml@refs/tags/v1.2.3")
+    release = stage_release(tmp_path, url=REPOSITORY)
+    statement, provenance = read_statement(release.folder)
+    covered = {subject.name: subject.digest["sha256"] for subject in statement.subject}
+    assert covered == {
+        asset.name: hash_file(asset.path)
+        for asset in release.assets
+        if asset.name not in {"provenance.json", SUMS}
+    }
+    assert statement.type == "https://in-toto.io/Statement/v1"
+    assert statement.predicate_type == "https://slsa.dev/provenance/v1"
+    definition, details = provenance.build_definition, provenance.run_details
+    source, *others = definition.resolved_dependencies
+    assert source.uri == f"git+{REPOSITORY}@refs/tags/v1.2.3"
+    assert source.digest["gitCommit"] == "a" * 40
+    named = {other.name for other in others}
+    assert {"ci/locks/toolchain.txt", "build image of linux-x86_64"} <= named
+    workflow = "o/r/.github/workflows/release.yml@refs/tags/v1.2.3"
+    assert details.builder.id == f"https://github.com/{workflow}"
+    assert details.metadata.invocation_id == f"{REPOSITORY}/actions/runs/77"
+
+
+def test_provenance_without_a_workflow_is_local(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("GITHUB_RUN_ID", raising=False)
+    _, provenance = read_statement(stage_release(tmp_path).folder)
+    assert provenance.run_details.builder.id == "local"
+
+
+def test_another_attempt_of_a_run_gives_the_same_provenance(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    digests = set()
+    for attempt in ("1", "2"):
+        monkeypatch.setenv("GITHUB_RUN_ATTEMPT", attempt)
+        (tmp_path / attempt).mkdir()
+        digests.add(stage_release(tmp_path / attempt).digest)
+    assert len(digests) == 1
+
+
+def test_notes_say_what_changed_how_to_install_and_the_sums(tmp_path: Path) -> None:
+    release = stage_release(tmp_path, url=REPOSITORY)
+    text = release.notes
+    assert "## New\n\n- Add a lane\n" in text
+    assert "## Mended\n\n- Fix the fix\n" in text
+    assert "## Changed\n\n- Say more\n" in text
+    for lane in RELEASED.values():
+        wheel = f"mlc_llm-1.2.3-py3-none-{lane.platform}.whl"
+        download = f"pip install {REPOSITORY}/releases/download/v1.2.3/{wheel}"
+        assert f"| `{lane.platform}` | `{download}` |" in text
+    assert (release.folder / SUMS).read_text() in text
+
+
+def test_notes_of_a_long_history_stay_short() -> None:
+    text = notes.write_notes([f"Change {n}" for n in range(5000)], [], [], "")
+    assert len(text) < 20_000
+    assert "... and 4800 more commits." in text
+
+
+@pytest.mark.parametrize(
+    ("tag", "before"),
+    [
+        ("v0.1.0", ""),
+        ("v0.2.0-rc.1", "v0.1.0"),
+        ("v0.2.0-rc.2", "v0.2.0-rc.1"),
+        ("v0.2.0", "v0.1.0"),
+    ],
+)
+def test_notes_begin_at_the_release_before(tmp_path: Path, tag: str, before: str) -> None:
+    repository = write_repository(tmp_path / "repository", "v0.1.0")
+    for later in ("v0.2.0-rc.1", "v0.2.0-rc.2", "v0.2.0"):
+        git(repository, "commit", "--quiet", "--allow-empty", "-m", f"For {later}")
+        git(repository, "tag", later)
+    assert notes.previous_tag(repository, tag) == before
+    subjects = {
+        "v0.1.0": list(SUBJECTS),
+        "v0.2.0-rc.1": ["For v0.2.0-rc.1"],
+        "v0.2.0-rc.2": ["For v0.2.0-rc.2"],
+        "v0.2.0": ["For v0.2.0-rc.1", "For v0.2.0-rc.2", "For v0.2.0"],
+    }
+    assert notes.read_subjects(repository, tag) == subjects[tag]
+
+
+# The command, from a repository and a wheelhouse to a directory
+
+
+@pytest.fixture
+def release_cli(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., int]:
+    """`nox -s release` on a repository with a tag and a wheelhouse of its commit."""
+    repository = write_repository(tmp_path / "repository", TAG)
+    write_wheelhouse(tmp_path / "wheelhouse", commit=git(repository, "rev-parse", "HEAD"))
+    monkeypatch.setattr(cli, "ROOT", repository)
+
+    def run(*arguments: str) -> int:
+        options = ["--tag", TAG, "--wheelhouse", str(tmp_path / "wheelhouse"), *arguments]
+        status: int = cli.main(options)
+        return status
+
+    return run
+
+
+def test_release_becomes_a_directory_and_stays_as_it_is(
+    tmp_path: Path, release_cli: Callable[..., int], capsys: pytest.CaptureFixture[str]
+) -> None:
+    target = tmp_path / "out" / "v1.2.3"
+    assert release_cli("--to", str(target)) == 0
+    assert "v1.2.3 is complete in" in capsys.readouterr().out
+    before = {path: (path.read_bytes(), path.stat().st_mtime_ns) for path in target.iterdir()}
+    assert release_cli("--to", str(target)) == 0
+    assert "already, the same in every byte" in capsys.readouterr().out
+    assert {p: (p.read_bytes(), p.stat().st_mtime_ns) for p in target.iterdir()} == before
+    assert names(target.parent) == {"v1.2.3"}
+    assert target.stat().st_mode & 0o777 == 0o755
+
+
+@pytest.mark.parametrize("name", ["SHA256SUMS", "mlc_llm-1.2.3.tar.gz", "NOTES.md", "extra"])
+def test_differing_file_is_refused_by_name_and_kept(
+    tmp_path: Path, release_cli: Callable[..., int], name: str
+) -> None:
+    target = tmp_path / "out"
+    release_cli("--to", str(target))
+    (target / name).write_text("tampered")
+    with pytest.raises(FactoryError, match=f"holds another release: {name} differs"):
+        release_cli("--to", str(target))
+    assert (target / name).read_text() == "tampered"
+
+
+def test_dry_run_shows_the_plan_and_touches_nothing(
+    tmp_path: Path, release_cli: Callable[..., int], capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = sorted(tmp_path.rglob("*"))
+    assert release_cli("--dry-run", "--to", str(tmp_path / "out")) == 0
+    shown = capsys.readouterr().out
+    assert "release v1.2.3, version 1.2.3" in shown
+    assert hash_file(tmp_path / "wheelhouse" / "mlc_llm-1.2.3.tar.gz") in shown
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_run_that_loses_the_race_for_a_directory_compares(tmp_path: Path) -> None:
+    for folder in ("a", "b"):
+        (tmp_path / folder).mkdir()
+    first, second = (stage_release(tmp_path / folder) for folder in ("a", "b"))
+    assert "is complete in" in directory.publish(first, tmp_path / "out")
+    assert "already" in directory.publish(second, tmp_path / "out")
