@@ -16,7 +16,7 @@ from ci.release.gate import check_tag, check_wheels, gather
 from ci.release.notes import read_subjects
 from ci.release.plan import Release
 from ci.release.stage import stage
-from ci.report import console
+from ci.report.tables import console
 from ci.session import run_session
 
 

@@ -34,17 +34,8 @@ def read_subjects(root: Path, tag: str) -> list[str]:
     """Return the subject of every commit of `tag` that the release before has not, oldest first."""
     before = previous_tag(root, tag)
     commits = f"{before}..{tag}" if before else tag
-    command: list[str | Path] = [
-        "git",
-        "-C",
-        root,
-        "log",
-        "--no-merges",
-        "--reverse",
-        "--format=%s",
-        commits,
-    ]
-    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
+    log = ["log", "--no-merges", "--reverse", "--format=%s", commits]
+    done = subprocess.run(["git", "-C", root, *log], stdout=subprocess.PIPE, text=True, check=True)
     return done.stdout.splitlines()
 
 
