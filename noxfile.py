@@ -17,6 +17,9 @@ if __name__ == "__main__":
     sys.exit(run_nox(sys.argv[1:]))
 
 import nox
+from nox.command import CommandFailed
+
+from ci.github import tell_how_to_repeat
 
 nox.needs_version = ">=2026.10.20"
 nox.options.default_venv_backend = "uv|virtualenv"
@@ -32,11 +35,15 @@ def install(session: nox.Session, lock: str) -> None:
 def run(session: nox.Session, module: str, *arguments: str) -> None:
     """Run a module of the factory with the session's own words behind it.
 
-    On Ctrl-C it gets the time to stop compilers and containers before nox ends it.
+    On Ctrl-C it gets the time to stop compilers and containers before nox ends it. A workflow's
+    failure says how to have it again elsewhere.
     """
-    session.run(
-        *("python", "-m", f"ci.{module}", *arguments, *session.posargs), interrupt_timeout=60
-    )
+    command = ("python", "-m", f"ci.{module}", *arguments, *session.posargs)
+    try:
+        session.run(*command, interrupt_timeout=60)
+    except CommandFailed:
+        tell_how_to_repeat([session.name, *(["--"] if session.posargs else []), *session.posargs])
+        raise
 
 
 @nox.session

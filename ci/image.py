@@ -17,6 +17,7 @@ from packaging.version import Version
 
 from ci import images
 from ci.errors import FactoryError
+from ci.github import set_output
 from ci.paths import ROOT
 from ci.registry import RemoteImage, Repository
 from ci.session import run_session
@@ -168,16 +169,13 @@ def read_address(environ: Mapping[str, str]) -> str:
     return ""
 
 
-def write_output(image: str) -> None:
-    """Set the output `image` of a workflow's step; elsewhere do nothing."""
-    if output := os.environ.get("GITHUB_OUTPUT"):
-        with Path(output).open("a", encoding="utf-8") as outputs:
-            outputs.write(f"image={image}\n")
-
-
-def main(arguments: Sequence[str]) -> int:
-    """Make the build image and print its name and digest; with --push, put it into a registry."""
-    parser = argparse.ArgumentParser(prog="nox -s image --", description=main.__doc__)
+def parse_arguments(arguments: Sequence[str]) -> argparse.Namespace:
+    """Read the words behind `nox -s image --`."""
+    parser = argparse.ArgumentParser(
+        prog="nox -s image --",
+        description="Make the image that Linux wheels are built in, where it is not here yet, and "
+        "print its name and digest.",
+    )
     parser.add_argument("--engine", choices=images.ENGINES)
     parser.add_argument("--base", metavar="debian|REF", help="default: the Dockerfile's base")
     where = parser.add_mutually_exclusive_group()
@@ -192,7 +190,12 @@ def main(arguments: Sequence[str]) -> int:
         metavar="REPOSITORY",
         help="make nothing: print the address of dev in HOST/PATH if it is made of these files",
     )
-    options = parser.parse_args(arguments)
+    return parser.parse_args(arguments)
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Make the build image and print its name and digest; with --push, put it into a registry."""
+    options = parse_arguments(arguments)
     start = time.monotonic()
     engine = options.engine or next(
         (name for name in images.ENGINES if not images.engine_problem(name)), images.ENGINES[0]
@@ -204,11 +207,11 @@ def main(arguments: Sequence[str]) -> int:
     if options.find:
         address = find_same(engine, Repository(options.find), images.LOG)
         print(address or "Whoever needs the image makes it.")
-        write_output(address)
+        set_output("image", address)
     elif options.push:
         address = push(engine, Repository(options.push), options.base, os.environ, images.LOG)
         print(f"{address} ({time.monotonic() - start:.0f} s)")
-        write_output(address)
+        set_output("image", address)
     else:
         image = images.ensure_image(engine, options.base)
         print(f"{image.name} is {image.digest} ({time.monotonic() - start:.0f} s)")

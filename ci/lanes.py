@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass, fields
@@ -12,6 +11,7 @@ from pathlib import Path
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from ci.errors import FactoryError
+from ci.github import set_output
 from ci.session import run_session
 from ci.toml import read_toml
 
@@ -29,6 +29,7 @@ class Lane:
     state: Literal["built", "declared"]
     tested: tuple[Literal["container", "host", "native"], ...]
     released: bool
+    runner: str
     cibuildwheel: str
     zig_target: str
     cpu: str
@@ -109,7 +110,7 @@ def find_lane(lane_id: str, lanes: dict[str, Lane]) -> Lane:
 
 def matrix(lanes: Iterable[Lane]) -> str:
     """Return `lanes` as a workflow's build matrix: one line of JSON."""
-    shown = ("id", "platform", "build", "state", "released")
+    shown = ("id", "platform", "build", "state", "released", "runner")
     rows = [{name: getattr(lane, name) for name in shown} for lane in lanes]
     return json.dumps({"include": rows})
 
@@ -119,9 +120,7 @@ def main(arguments: list[str]) -> int:
     argparse.ArgumentParser(prog="nox -s matrix --", description=__doc__).parse_args(arguments)
     lanes = load_lanes().values()
     print(matrix(lanes))
-    if output := os.environ.get("GITHUB_OUTPUT"):
-        with Path(output).open("a", encoding="utf-8") as outputs:
-            outputs.write(f"built={matrix(lane for lane in lanes if lane.built)}\n")
+    set_output("built", matrix(lane for lane in lanes if lane.built))
     return 0
 
 

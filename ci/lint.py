@@ -7,8 +7,9 @@ import sys
 from collections.abc import Iterable
 from pathlib import Path
 
-from ci.paths import ROOT
+from ci.paths import ROOT, WORK
 from ci.session import run_session
+from ci.workflow_parser import parser_command
 
 CPP = ("*.cc", "*.h", "*.comp", "*.glsl")
 GENERATED = {"cpp/vulkan/vulkan_api.h"}
@@ -38,6 +39,8 @@ def checks(*, fix: bool) -> Iterable[tuple[str, list[str]]]:
     workflows = tracked(".github/workflows/*.yml")
     schema = ["--builtin-schema", "vendor.github-workflows"]
     yield "workflow schema", [*python, "check_jsonschema", "--quiet", *schema, *workflows]
+    parser = parser_command(WORK / "workflow-parser.log")
+    yield "GitHub's parser", [*parser, *workflows]
     yield "zizmor", ["zizmor", "--offline", "--pedantic", "--quiet", *workflows]
 
 

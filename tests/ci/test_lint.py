@@ -36,6 +36,7 @@ FAULTS = {
     "clang-format": ("cpp/it.cc", "int main(){return 0;}\n"),
     "shellcheck": ("it.sh", "#!/bin/sh\nrm $1\n"),
     "workflow schema": (".github/workflows/ci.yml", WORKFLOW.replace("runs-on", "run-on")),
+    "GitHub's parser": (".github/workflows/ci.yml", WORKFLOW.replace("github.ref", "github.rfe")),
     "zizmor": (".github/workflows/ci.yml", WORKFLOW.replace("permissions: {}\n", "")),
 }
 
@@ -79,6 +80,19 @@ def plant(check: str, name: str, text: str, tree: Path) -> None:
     (tree / name).write_text(text)
     command = dict(lint.checks(fix=False))[check]
     assert subprocess.run(command, cwd=tree, capture_output=True, check=False).returncode != 0
+
+
+@pytest.mark.parametrize(
+    ("right", "wrong"),
+    [
+        ("steps: [{run: echo hello}]", "needs: jbo\n    steps: [{run: echo hello}]"),
+        ("{run: echo hello}", "{run: echo hello, if: failed()}"),
+        ("{run: echo hello}", '{run: "echo ${{ needs.job.outputs.it }}"}'),
+        ("on: push", "on: pusch"),
+    ],
+)
+def test_expressions_are_understood_as_github_does(right: str, wrong: str, tree: Path) -> None:
+    plant("GitHub's parser", ".github/workflows/ci.yml", WORKFLOW.replace(right, wrong), tree)
 
 
 def test_fix_mends_the_format(tree: Path) -> None:

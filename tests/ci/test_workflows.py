@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import importlib
+import inspect
 import re
 import shlex
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Iterator
+from fnmatch import fnmatch
 from string import Template
 from typing import Any
 
@@ -14,15 +16,22 @@ from nox import registry
 from ruamel.yaml import YAML
 
 import noxfile  # noqa: F401 - registers the sessions
-from ci import wheels
+from ci import images
 from ci.lanes import load_lanes
 from ci.paths import ROOT
 
-WORKFLOWS = sorted((ROOT / ".github" / "workflows").glob("*.yml"))
+FOLDER = ROOT / ".github" / "workflows"
+WORKFLOWS = {path.stem: path.read_text(encoding="utf-8") for path in FOLDER.glob("*.yml")}
 SESSIONS = registry.get()
+# What the workflows' variables may hold.
+VARIABLES = {
+    "GITHUB_REF_NAME": "v1.2.3",
+    "GITHUB_REPOSITORY": "owner/name",
+    "IMAGE": "",
+    "REGISTRY": "ghcr.io",
+}
 LANES = [lane.id for lane in load_lanes().values() if lane.built]
-# What reads the words behind `--`, for each session that a workflow gives any.
-PARSERS: dict[str, Callable[[list[str]], object]] = {"wheels": wheels.parse_arguments}
+LONGEST_RETENTION = 7  # days
 
 
 def read(text: str) -> dict[str, Any]:
@@ -30,17 +39,9 @@ def read(text: str) -> dict[str, Any]:
     return parsed
 
 
-def steps(workflow: dict[str, Any], key: str) -> Iterator[str]:
-    """Yield what every step says under `key` ("run" or "uses")."""
-    for job in workflow["jobs"].values():
-        yield from (step[key] for step in job.get("steps", []) if key in step)
-
-
 def command_faults(command: str) -> Iterator[str]:
-    """Say what nox or its session would refuse in `command`; `echo` alone needs no nox."""
+    """Say what nox or its session would refuse in `command`."""
     match shlex.split(command):
-        case ["echo", _]:
-            return
         case ["python3", "noxfile.py", "-s", session, *rest]:
             pass
         case _:
@@ -48,13 +49,55 @@ def command_faults(command: str) -> Iterator[str]:
             return
     if session not in SESSIONS:
         yield f"no session {session}"
-    elif rest and (rest[0] != "--" or session not in PARSERS):
-        yield f"{session} takes no {rest}"
     elif rest:
+        module = re.search(r'run\(session, "(\w+)"', inspect.getsource(SESSIONS[session].func))
+        parse = module and find_parser(f"ci.{module[1]}")
+        if rest[0] != "--" or not parse:
+            yield f"{session} takes no {rest}"
+            return
         try:
-            PARSERS[session](rest[1:])
+            parse(rest[1:])
         except SystemExit:
             yield f"{session} refuses {rest[1:]}"
+
+
+def find_parser(module: str) -> Any:
+    """Return what reads the words behind `--` in a module of the factory, or None."""
+    found = importlib.import_module(module)
+    if hasattr(found, "__path__"):
+        found = importlib.import_module(f"{module}.__main__")
+    return getattr(found, "parse_arguments", None)
+
+
+def step_faults(step: dict[str, Any]) -> Iterator[str]:
+    """Say what is wrong with one step: it is a session, or an action that cannot change."""
+    if command := step.get("run"):
+        for lane in LANES:
+            yield from command_faults(Template(command).substitute(VARIABLES, LANE=lane))
+    action, _, version = step.get("uses", "").partition("@")
+    if action and not re.fullmatch(r"[0-9a-f]{40}", version):
+        yield f"not pinned: {step['uses']}"
+    options = step.get("with", {})
+    if action == "actions/checkout" and options != {"fetch-depth": 0, "persist-credentials": False}:
+        yield "a clone keeps a token, or has no tags"
+    if action == "actions/upload-artifact" and options["retention-days"] > LONGEST_RETENTION:
+        yield "an artifact is kept too long"
+    if action == "actions/cache" or "run-id" in options or "github-token" in options:
+        yield f"something of another run: {step['uses']}"
+
+
+def job_faults(name: str, job: dict[str, Any]) -> Iterator[str]:
+    """Say what is wrong with one job."""
+    if "uses" in job:
+        if not (ROOT / job["uses"]).is_file():
+            yield f"{name} uses {job['uses']}, which is not there"
+        return
+    if "timeout-minutes" not in job:
+        yield f"{name} may run for hours"
+    if job["permissions"].get("contents") == "write" and "environment" not in job:
+        yield f"{name} may write, and nobody is asked"
+    for step in job["steps"]:
+        yield from step_faults(step)
 
 
 def faults(text: str) -> Iterator[str]:
@@ -62,17 +105,20 @@ def faults(text: str) -> Iterator[str]:
     workflow = read(text)
     if workflow.get("permissions") != {}:
         yield "permissions at the top are not empty"
-    for action in steps(workflow, "uses"):
-        if not re.fullmatch(r"[\w.-]+/[\w./-]+@[0-9a-f]{40}", action):
-            yield f"not pinned: {action}"
-    for command in steps(workflow, "run"):
-        for lane in LANES:
-            yield from command_faults(Template(command).safe_substitute(LANE=lane))
+    if "workflow_dispatch" not in workflow["on"]:
+        yield "it cannot be started by hand"
+    if "concurrency" not in workflow:
+        yield "two runs may meet"
+    for line in re.findall(r"uses: [\w-].*", text):
+        if not re.search(r"@\w+ # v\d+\.\d+\.\d+$", line):
+            yield f"no version beside {line}"
+    for name, job in workflow["jobs"].items():
+        yield from job_faults(name, job)
 
 
-@pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.name)
-def test_workflow_is_sound(path: Path) -> None:
-    assert list(faults(path.read_text(encoding="utf-8"))) == []
+@pytest.mark.parametrize("name", WORKFLOWS)
+def test_workflow_is_sound(name: str) -> None:
+    assert list(faults(WORKFLOWS[name])) == []
 
 
 @pytest.mark.parametrize(
@@ -80,30 +126,43 @@ def test_workflow_is_sound(path: Path) -> None:
     [
         ("permissions: {}", "permissions: read-all", "permissions at the top"),
         ("permissions: {}\n", "", "permissions at the top"),
+        ("  workflow_dispatch:\n", "", "started by hand"),
+        (r"concurrency:\n.*\n.*\n", "", "two runs may meet"),
+        ("    timeout-minutes: 15\n", "", "lint may run for hours"),
+        ("contents: read", "contents: write", "lint may write, and nobody is asked"),
         (r"(actions/checkout)@\w+", r"\1@v7", "not pinned: actions/checkout@v7"),
+        (r"(uses: actions/checkout@\w+) # v7.0.0", r"\1", "no version beside uses: actions/ch"),
+        ("persist-credentials: false", "persist-credentials: true", "a clone keeps a token"),
+        ("fetch-depth: 0", "fetch-depth: 1", "has no tags"),
+        ("retention-days: 3", "retention-days: 90", "kept too long"),
+        ("actions/download-artifact", "actions/cache", "something of another run: actions/cache"),
+        ("name: wheel-linux-x86_64", "run-id: 1", "of another run: actions/download-artifact"),
         ("-s lint", "-s lnit", "no session lnit"),
         ("-s lint", "-s lint -- --fix", "lint takes no"),
         ("--lane", "--line", "wheels refuses"),
+        ("--find", "--fnid", "image refuses"),
         (r"python3 (noxfile.py -s lint)", r"pip install nox && nox \1", "not a session"),
     ],
 )
 def test_planted_fault_is_found(right: str, wrong: str, fault: str) -> None:
-    text = (ROOT / ".github" / "workflows" / "ci.yml").read_text(encoding="utf-8")
-    planted, count = re.subn(right, wrong, text)
+    planted, count = re.subn(right, wrong, WORKFLOWS["ci"])
     assert count
     assert any(fault in found for found in faults(planted))
 
 
-def test_wheels_runs_what_the_matrix_session_wrote() -> None:
-    jobs = read((ROOT / ".github" / "workflows" / "ci.yml").read_text(encoding="utf-8"))["jobs"]
-    assert jobs["matrix"]["outputs"] == {"built": "${{ steps.lanes.outputs.built }}"}
-    assert jobs["wheels"]["strategy"]["matrix"] == "${{ fromJSON(needs.matrix.outputs.built) }}"
-    assert jobs["wheels"]["env"] == {"LANE": "${{ matrix.id }}"}
+@pytest.mark.parametrize("name", WORKFLOWS)
+def test_lanes_come_from_the_matrix_session(name: str) -> None:
+    for job in read(WORKFLOWS[name])["jobs"].values():
+        if "matrix" in job.get("strategy", {}):
+            assert re.fullmatch(
+                r"\$\{\{ fromJSON\(needs\.plan\.outputs\.built\) \}\}", job["strategy"]["matrix"]
+            )
+            assert job["env"]["LANE"] == "${{ matrix.id }}"
+            assert job["runs-on"] == "${{ matrix.runner }}"
 
 
-def test_every_clone_has_its_tags_and_keeps_no_token() -> None:
-    for path in WORKFLOWS:
-        for job in read(path.read_text(encoding="utf-8"))["jobs"].values():
-            checkout = job["steps"][0]
-            assert checkout["uses"].startswith("actions/checkout@")
-            assert checkout["with"] == {"fetch-depth": 0, "persist-credentials": False}
+def test_every_input_of_the_image_makes_a_new_one() -> None:
+    paths = read(WORKFLOWS["images"])["on"]["push"]["paths"]
+    for path in images.INPUTS:
+        name = path.relative_to(ROOT).as_posix()
+        assert any(fnmatch(name, pattern) for pattern in paths), name
