@@ -7,7 +7,7 @@
 #include <cstring>
 #include <stdexcept>
 
-#if defined(_M_X64)
+#if defined(_MSC_VER)
 #include <intrin.h>
 #elif defined(__x86_64__)
 #include <cpuid.h>
@@ -24,7 +24,7 @@ struct Registers {
 
 /// All zero for a leaf that the processor does not have.
 Registers Cpuid(std::uint32_t leaf) {
-#if defined(_M_X64)
+#if defined(_MSC_VER)
   std::array<int, 4> r;
   __cpuid(r.data(), static_cast<int>(leaf & 0x8000'0000));
   if (static_cast<std::uint32_t>(r[0]) < leaf) return {};
@@ -40,7 +40,7 @@ Registers Cpuid(std::uint32_t leaf) {
 
 /// The register states that the operating system saves (XCR0).
 std::uint64_t SavedStates() {
-#if defined(_M_X64)
+#if defined(_MSC_VER)
   return _xgetbv(0);
 #else
   std::uint32_t low, high;

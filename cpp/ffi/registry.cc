@@ -63,7 +63,7 @@ ffi::String Devices() {
 
 [[maybe_unused]] const bool registered = [] {
   ffi::reflection::GlobalDef()
-      .def("mlc_llm.version", [] { return ffi::String(Version()); })
+      .def("mlc_llm.version", [] { return ffi::String(mlc_llm_version()); })
       .def("mlc_llm.devices", Devices)
       .def("mlc_llm.q4f16_1_linear", Q4F16Linear);
   return true;

@@ -3,6 +3,8 @@
 // The files of this folder are the only ones that know the TVM FFI. They use its C ABI and those
 // C++ headers whose object layouts are part of it (String, Function, Tensor, Object, Error).
 
+#include "ffi/posix_memalign.h"
+
 #include <tvm/ffi/tvm_ffi.h>
 
 #include <span>

@@ -9,9 +9,8 @@
 #include <string_view>
 #include <system_error>
 
-#if defined(__linux__)
-#include <sched.h>
-#endif
+#include "runtime/system.h"
+
 #if defined(__x86_64__) || defined(_M_X64)
 #include <immintrin.h>
 #endif
@@ -48,14 +47,6 @@ bool SpinUntil(Ready ready) {
     Pause();
   }
   return false;
-}
-
-int UsableProcessors() {
-#if defined(__linux__)
-  cpu_set_t set;
-  if (sched_getaffinity(0, sizeof(set), &set) == 0) return std::max(1, CPU_COUNT(&set));
-#endif
-  return std::max(1, static_cast<int>(std::thread::hardware_concurrency()));
 }
 
 int GlobalThreads() {

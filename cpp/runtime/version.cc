@@ -1,7 +1,3 @@
 #include "runtime/version.h"
 
-namespace mlc {
-
-const char* Version() { return MLC_LLM_VERSION; }
-
-}  // namespace mlc
+const char* mlc_llm_version() { return MLC_LLM_VERSION; }

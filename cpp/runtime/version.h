@@ -1,8 +1,4 @@
 #pragma once
 
-namespace mlc {
-
 /// Version of the wheel that this library was built for, in PEP 440's spelling.
-const char* Version();
-
-}  // namespace mlc
+extern "C" const char* mlc_llm_version();

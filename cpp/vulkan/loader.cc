@@ -2,11 +2,7 @@
 
 #include <cstdlib>
 
-#ifdef _WIN32
-#include <windows.h>
-#else
-#include <dlfcn.h>
-#endif
+#include "runtime/system.h"
 
 namespace mlc::vulkan {
 namespace {
@@ -14,20 +10,10 @@ namespace {
 #ifdef _WIN32
 constexpr char kLoaderName[] = "vulkan-1.dll";
 constexpr char kInstallHint[] = "install a graphics driver that offers Vulkan";
-
-void* OpenLibrary(const char* name) { return LoadLibraryA(name); }
-
-void* FindSymbol(void* library, const char* name) {
-  return reinterpret_cast<void*>(GetProcAddress(static_cast<HMODULE>(library), name));
-}
 #else
 constexpr char kLoaderName[] = "libvulkan.so.1";
 constexpr char kInstallHint[] =
     "install it (the package libvulkan1 or vulkan-loader) and the GPU's driver";
-
-void* OpenLibrary(const char* name) { return dlopen(name, RTLD_NOW | RTLD_LOCAL); }
-
-void* FindSymbol(void* library, const char* name) { return dlsym(library, name); }
 #endif
 
 }  // namespace

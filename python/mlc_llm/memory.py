@@ -1,12 +1,13 @@
-"""The memory that this process may use."""
+"""The memory that this process may use, and has used."""
 
 from __future__ import annotations
 
-import os
-from pathlib import Path
+import sys
 
-_CGROUP = Path("/sys/fs/cgroup")
-_UNLIMITED = 1 << 60
+if sys.platform == "win32":
+    from mlc_llm import _windows as system
+else:
+    from mlc_llm import _posix as system
 
 
 def available_memory() -> tuple[int, int]:
@@ -14,28 +15,9 @@ def available_memory() -> tuple[int, int]:
 
     Pages of files that could be dropped count as available: mapped weights are among them.
     """
-    total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    available = total
-    for line in _read(Path("/proc/meminfo")).splitlines():
-        if line.startswith("MemAvailable:"):
-            available = int(line.split()[1]) * 1024
-    limit = _number(_CGROUP / "memory.max", _UNLIMITED)
-    if limit < total:
-        cached = [
-            int(line.split()[1])
-            for line in _read(_CGROUP / "memory.stat").splitlines()
-            if line.startswith(("inactive_file ", "active_file "))
-        ]
-        used = _number(_CGROUP / "memory.current", 0) - sum(cached)
-        available = min(available, limit - max(used, 0))
-        total = limit
-    return total, max(available, 0)
+    return system.available_memory()
 
 
-def _read(path: Path) -> str:
-    return path.read_text(encoding="ascii") if path.is_file() else ""
-
-
-def _number(path: Path, default: int) -> int:
-    text = _read(path).strip()
-    return int(text) if text.isdigit() else default
+def peak_memory() -> int:
+    """Return the most bytes of main memory that this process has ever occupied."""
+    return system.peak_memory()

@@ -8,6 +8,8 @@ from typing import Any, Generic
 
 from mlc_llm.responses import Arrival, Call, Chunk, Whole
 
+_PATIENCE_S = 0.2  # Windows tells of Ctrl-C only between waits
+
 
 class Running(Generic[Whole, Chunk]):
     """A call whose requests are with the worker. `close` may be called at any time, and again."""
@@ -66,7 +68,11 @@ class Stream(Generic[Chunk]):
 
 def _iterate(running: Running[Any, Chunk], arrivals: queue.SimpleQueue[Arrival]) -> Iterator[Chunk]:
     while not running.call.done:
-        chunk = running.push(arrivals.get())
+        try:
+            arrival = arrivals.get(timeout=_PATIENCE_S)
+        except queue.Empty:
+            continue
+        chunk = running.push(arrival)
         if chunk is not None:
             yield chunk
     if running.call.include_usage:

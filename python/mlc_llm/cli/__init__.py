@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import io
 import sys
 from importlib import import_module
 from typing import TYPE_CHECKING
@@ -18,6 +19,8 @@ _INTERRUPTED = 130
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit code."""
+    if sys.platform == "win32":
+        _speak_utf8()
     parser = _make_parser()
     args = parser.parse_args(argv)
     try:
@@ -33,6 +36,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         return _INTERRUPTED
     return code
+
+
+def _speak_utf8() -> None:
+    """Read and write UTF-8 in pipes and files: Windows' code pages lack most of what models say."""
+    for stream in (sys.stdin, sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(encoding="utf-8")
 
 
 def _make_parser() -> argparse.ArgumentParser:

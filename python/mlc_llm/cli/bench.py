@@ -5,19 +5,18 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import resource
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 from mlc_llm.cli.options import add_model, load_engine
+from mlc_llm.memory import peak_memory
 
 if TYPE_CHECKING:
     from mlc_llm import MLCEngine
 
 _SAMPLE_BYTES = 128 << 20  # of a thread, larger than caches
-_KIB = 1 << 10
 
 
 def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -48,7 +47,7 @@ def run(args: argparse.Namespace) -> int:
         prefill = max(speed for speed, _ in rounds)
         decode = max(speed for _, speed in rounds)
         # Before the bandwidth is measured: that takes memory of its own.
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * _KIB
+        peak = peak_memory()
         bandwidth = _read_bandwidth()
         used = decode * engine.plan.weight_bytes
         report: dict[str, Any] = {
@@ -97,7 +96,8 @@ def _read_bandwidth() -> float:
     """Return the bytes per second at which all processors together read memory."""
     import numpy as np  # noqa: PLC0415
 
-    threads = len(os.sched_getaffinity(0))
+    affinity = getattr(os, "sched_getaffinity", None)  # neither Windows nor macOS has it
+    threads = len(affinity(0)) if affinity else os.cpu_count() or 1
     blocks = [np.ones(_SAMPLE_BYTES // 8, np.uint64) for _ in range(threads)]
     best = 0.0
     with ThreadPoolExecutor(threads) as pool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import sys
 from typing import TYPE_CHECKING, Any
 
@@ -38,7 +39,8 @@ def run(args: argparse.Namespace) -> int:
     with load_engine(args) as engine:
         conversation = Conversation(engine, args.system, sampling(args))
         if sys.stdin.isatty():
-            import readline  # noqa: F401, PLC0415 - makes input() a line editor
+            with contextlib.suppress(ImportError):  # Windows' console is one by itself
+                import readline  # noqa: F401, PLC0415 - makes input() a line editor
 
             print("/help lists the commands.", file=sys.stderr)
         while (line := _read_line()) is not None:
