@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import argparse
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 from ci.debian import PackageSet, run_program, unpacked
 from ci.errors import FactoryError
@@ -44,20 +47,50 @@ def generate(vulkan: Path, tools: Path) -> dict[Path, bytes]:
     registry = (tools / REGISTRY).read_text(encoding="utf-8")
     header = generate_header(registry, mentioned_names(sources))
     files = {Path("vulkan_api.h"): header.encode()}
-    for shader in sorted((vulkan / "shaders").glob("*.comp")):
-        files[Path("shaders") / f"{shader.stem}.spv"] = compile_shader(shader, tools)
+    modules = list_modules(vulkan / "shaders", read_toml(PINS).get("variants", {}))
+    with ThreadPoolExecutor() as pool:
+        compiled = pool.map(lambda module: compile_shader(module, tools), modules)
+        for module, content in zip(modules, compiled, strict=True):
+            files[Path("shaders") / f"{module.name}.spv"] = content
     return files
 
 
-def compile_shader(shader: Path, tools: Path) -> bytes:
-    """Return the SPIR-V module of a GLSL compute shader, optimized and validated."""
+@dataclass(frozen=True)
+class Module:
+    """A SPIR-V module to be made of `shader` with preprocessor definitions."""
+
+    name: str
+    shader: Path
+    define: tuple[str, ...] = ()
+
+
+def list_modules(folder: Path, variants: dict[str, Any]) -> list[Module]:
+    """Return the variants of the table, and one module for each other shader of `folder`."""
+    modules = [
+        Module(name, folder / row["source"], tuple(row["define"]))
+        for name, row in sorted(variants.items())
+    ]
+    used = {module.shader for module in modules}
+    if missing := sorted(path.name for path in used if not path.is_file()):
+        raise FactoryError(
+            f"ci/shaders.toml has variants of shaders that are not there: {', '.join(missing)}.",
+            hint="Correct `source`, or take the variants out.",
+        )
+    shaders = set(folder.glob("*.comp")) - used
+    return [Module(shader.stem, shader) for shader in sorted(shaders)] + modules
+
+
+def compile_shader(module: Module, tools: Path) -> bytes:
+    """Return the SPIR-V of a GLSL compute shader, optimized and validated."""
     with TemporaryDirectory(prefix="mlc_llm-shader-") as scratch:
-        module = Path(scratch, "module.spv")
+        output = Path(scratch, "module.spv")
         # Relative names: no path of this machine can get into the module.
-        options = (f"--target-env={TARGET}", "-O", "-Werror", "-o", str(module))
-        run_program(tools, "glslc", *options, shader.name, cwd=shader.parent)
-        run_program(tools, "spirv-val", "--target-env", TARGET, str(module), cwd=shader.parent)
-        return module.read_bytes()
+        options = (f"--target-env={TARGET}", "-O", "-Werror", "-o", str(output))
+        defines = (f"-D{define}" for define in module.define)
+        folder = module.shader.parent
+        run_program(tools, "glslc", *options, *defines, module.shader.name, cwd=folder)
+        run_program(tools, "spirv-val", "--target-env", TARGET, str(output), cwd=folder)
+        return output.read_bytes()
 
 
 def changed_files(vulkan: Path, wanted: dict[Path, bytes]) -> list[str]:

@@ -94,6 +94,9 @@ class _Registry:
             number = int(part.get("number", "0").split(".")[0])
             for enum in part.iterfind("require/enum"):
                 self._add_value(enum, enum.get("extends", ""), number)
+        core = {c.get("name", "") for c in root.iterfind("feature/require/command")}
+        added = {c.get("name", "") for c in root.iterfind("extensions/extension/require/command")}
+        self.optional = added - core  # commands that only some drivers have
         self.version = (self.types["VK_HEADER_VERSION"][0].tail or "").strip()
 
     def _add_value(self, enum: ET.Element, owner: str, extension: int) -> None:
@@ -274,16 +277,20 @@ class _Writer:
 
     def _table(self, level: str, names: list[str]) -> str:
         members = "".join(f"  PFN_{name} {name} = nullptr;\n" for name in names)
-        loads = "".join(
-            f'    if (!({name} = reinterpret_cast<PFN_{name}>(find("{name}")))) return "{name}";\n'
-            for name in names
-        )
+        loads = "".join(map(self._load, names))
         return (
             f"\nstruct {level}Functions {{\n{members}\n"
             "  /// Fills the table by `find(name)`; returns the first name not found, or nullptr.\n"
+            "  /// Functions of extensions may be missing: they stay null.\n"
             "  template <typename Find>\n"
             f"  const char* Load(Find find) {{\n{loads}    return nullptr;\n  }}\n}};"
         )
+
+    def _load(self, name: str) -> str:
+        found = f'{name} = reinterpret_cast<PFN_{name}>(find("{name}"))'
+        if name in self.api.optional:
+            return f"    {found};\n"
+        return f'    if (!({found})) return "{name}";\n'
 
     def _fill(self, text: str) -> str:
         def enumerators(match: re.Match[str]) -> str:

@@ -32,7 +32,7 @@ void ForEachRow(std::int64_t rows, std::int64_t width, Body body) {
 
 class CpuBackend final : public Backend {
  public:
-  std::unique_ptr<Matrix> LoadMatrix(const MatrixView& view) override {
+  std::unique_ptr<Matrix> LoadMatrix(const MatrixView& view, bool) override {
     return std::make_unique<CpuMatrix>(view);
   }
 
@@ -50,10 +50,13 @@ class CpuBackend final : public Backend {
     return std::make_unique<CpuKvCache>(layout);
   }
 
-  void Begin(const Batch& batch) override {
+  void Begin(const Batch& batch, KvCache& cache) override {
     batch_ = &batch;
+    cache_ = static_cast<CpuKvCache*>(&cache);
     rotary_.Begin(batch);
   }
+
+  void Run(std::int32_t, const std::function<void()>& operators) override { operators(); }
 
   void Embed(const Matrix& table, float scale, Buffer& out) override {
     const MatrixView& view = View(table);
@@ -62,65 +65,59 @@ class CpuBackend final : public Backend {
     });
   }
 
-  void Norm(const Buffer& x, const Buffer& weight, float epsilon, std::int32_t rows,
-            std::int32_t width, Buffer& out) override {
-    ForEachRow(rows, width, [&, from = Data(x), to = Data(out)](std::int64_t row) {
-      kernels_.norm(from + row * width, Data(weight), epsilon, width, to + row * width);
-    });
+  void Project(const NormSpec& norm, const Matrix& matrix, const Buffer* bias, const Buffer& x,
+               std::int32_t rows, Buffer& out) override {
+    multiply_(View(matrix), Data(bias), Normed(norm, Data(x), rows, View(matrix).cols), rows,
+              Data(out));
   }
 
-  void AddNorm(const Buffer& delta, const Buffer* post_weight, const Buffer& weight, float epsilon,
-               std::int32_t rows, std::int32_t width, Buffer& x, Buffer& out) override {
-    ForEachRow(rows, width, [&](std::int64_t row) {
-      const float* change = Data(delta) + row * width;
-      float* const sum = Data(x) + row * width;
-      float* const normed = Data(out) + row * width;
-      if (post_weight != nullptr) {
-        kernels_.norm(change, Data(*post_weight), epsilon, width, normed);
-        change = normed;
+  void Attend(const AttentionSpec& spec, Buffer& qkv, Buffer* out) override {
+    rotary_.Rotate(spec, Data(qkv), *cache_);
+    if (out != nullptr) attention_.Attend(spec, *batch_, Data(qkv), *cache_, Data(*out));
+  }
+
+  void AddProject(const Matrix& matrix, const NormSpec* post_norm, const Buffer& x,
+                  std::int32_t rows, Buffer& residual) override {
+    const MatrixView& view = View(matrix);
+    const std::int64_t width = view.rows;
+    float* const delta = product_.Get(rows * width);
+    multiply_(view, nullptr, Data(x), rows, delta);
+    ForEachRow(rows, width, [&, to = Data(residual)](std::int64_t row) {
+      float* const change = delta + row * width;
+      if (post_norm != nullptr) {
+        kernels_.norm(change, Data(*post_norm->weight), post_norm->epsilon, width, change);
       }
-      kernels_.add(change, width, sum);
-      kernels_.norm(sum, Data(weight), epsilon, width, normed);
+      kernels_.add(change, width, to + row * width);
     });
   }
 
-  void MatMul(const Matrix& matrix, const Buffer* bias, const Buffer& x, std::int32_t rows,
-              Buffer& out) override {
-    multiply_(View(matrix), Data(bias), Data(x), rows, Data(out));
-  }
-
-  void Rotate(const AttentionSpec& spec, Buffer& qkv, KvCache& cache) override {
-    rotary_.Rotate(spec, Data(qkv), static_cast<CpuKvCache&>(cache));
-  }
-
-  void Attend(const AttentionSpec& spec, const Buffer& qkv, const KvCache& cache,
-              Buffer& out) override {
-    attention_.Attend(spec, *batch_, Data(qkv), static_cast<const CpuKvCache&>(cache), Data(out));
-  }
-
-  void Activate(Activation activation, const Buffer& gate_up, std::int32_t rows, std::int32_t width,
-                Buffer& out) override {
+  void Gate(const NormSpec& norm, const Matrix& matrix, Activation activation, const Buffer& x,
+            std::int32_t rows, Buffer& out) override {
+    const MatrixView& view = View(matrix);
+    const std::int64_t width = view.rows / 2;
+    const float* const normed = Normed(norm, Data(x), rows, view.cols);
+    float* const gate_up = product_.Get(rows * view.rows);
+    multiply_(view, nullptr, normed, rows, gate_up);
     const auto apply = activation == Activation::kSilu ? kernels_.silu : kernels_.gelu_tanh;
     ForEachRow(rows, 2 * width, [&, to = Data(out)](std::int64_t row) {
-      const float* gate = Data(gate_up) + row * 2 * width;
+      const float* gate = gate_up + row * 2 * width;
       apply(gate, gate + width, width, to + row * width);
     });
   }
 
-  void GatherRows(const Buffer& x, std::span<const std::int32_t> rows, std::int32_t width,
-                  Buffer& out) override {
+  void GatherRows(const Buffer& x, std::int32_t width, Buffer& out) override {
     float* to = Data(out);
-    for (const std::int32_t row : rows) {
+    for (const std::int32_t row : batch_->logit_rows) {
       to = std::copy_n(Data(x) + std::int64_t{row} * width, width, to);
     }
   }
 
-  void Cap(float cap, std::size_t count, Buffer& x) override {
-    constexpr std::int64_t kStep = 1024;
-    const auto values = static_cast<std::int64_t>(count);
-    ForEachRow((values + kStep - 1) / kStep, kStep, [&](std::int64_t i) {
-      kernels_.cap(cap, std::min(kStep, values - i * kStep), Data(x) + i * kStep);
-    });
+  void Logits(const NormSpec& norm, const Matrix& matrix, float cap, const Buffer& x,
+              std::int32_t first_row, std::int32_t rows, Buffer& out) override {
+    const MatrixView& view = View(matrix);
+    multiply_(view, nullptr, Normed(norm, Data(x) + first_row * view.cols, rows, view.cols), rows,
+              Data(out));
+    if (cap > 0) Cap(cap, rows * view.rows, Data(out));
   }
 
   void Read(const Buffer& x, std::span<float> out) override {
@@ -128,11 +125,45 @@ class CpuBackend final : public Backend {
   }
 
  private:
+  /// Memory that grows, for what lasts no longer than one operator.
+  class Scratch {
+   public:
+    float* Get(std::int64_t floats) {
+      if (floats > size_) {
+        memory_.reset();
+        memory_ = AllocateZeros(static_cast<std::size_t>(floats) * sizeof(float));
+        size_ = floats;
+      }
+      return memory_.get();
+    }
+
+   private:
+    Floats memory_;
+    std::int64_t size_ = 0;
+  };
+
+  const float* Normed(const NormSpec& norm, const float* x, std::int64_t rows, std::int64_t width) {
+    float* const out = normed_.Get(rows * width);
+    ForEachRow(rows, width, [&](std::int64_t row) {
+      kernels_.norm(x + row * width, Data(*norm.weight), norm.epsilon, width, out + row * width);
+    });
+    return out;
+  }
+
+  void Cap(float cap, std::int64_t count, float* x) {
+    constexpr std::int64_t kStep = 1024;
+    ForEachRow((count + kStep - 1) / kStep, kStep, [&](std::int64_t i) {
+      kernels_.cap(cap, std::min(kStep, count - i * kStep), x + i * kStep);
+    });
+  }
+
   const RowKernels& kernels_ = ChooseRowKernels();
   cpu::MatMul multiply_;
   Rotary rotary_{kernels_};
   Attention attention_{kernels_};
+  Scratch normed_, product_;
   const Batch* batch_ = nullptr;
+  CpuKvCache* cache_ = nullptr;
 };
 
 }  // namespace

@@ -9,6 +9,8 @@
 
 #include "cpu/backend.h"
 #include "ffi/arguments.h"
+#include "ffi/device.h"
+#include "vulkan/backend.h"
 
 namespace mlc {
 namespace {
@@ -30,12 +32,12 @@ class CacheRef final : public ffi::ObjectRef {
   TVM_FFI_DEFINE_OBJECT_REF_METHODS_NOTNULLABLE(CacheRef, ffi::ObjectRef, CacheObject);
 };
 
-/// A transformer beside the memory that its matrices are read from.
+/// A transformer beside the memory that its matrices are read from, if they are.
 struct LoadedModel {
   LoadedModel(std::vector<ffi::Tensor> memory, ModelConfig config, const Weights& weights,
-              std::int32_t max_rows)
+              std::shared_ptr<Backend> backend, std::int32_t max_rows)
       : tensors(std::move(memory)),
-        transformer(std::move(config), weights, cpu::MakeBackend(), max_rows) {}
+        transformer(std::move(config), weights, std::move(backend), max_rows) {}
 
   std::vector<ffi::Tensor> tensors;
   Transformer transformer;
@@ -138,10 +140,8 @@ Weights TakeWeights(NamedArguments& named, std::vector<ffi::Tensor>& tensors) {
 ModelRef CreateModel(ffi::PackedArgs args) {
   return Translate([&] {
     const std::string device = GetArgument<ffi::String>(args, 0, "device");
-    if (device != "cpu") {
-      throw std::invalid_argument("Models run on the CPU only so far, not on \"" + device +
-                                  "\": choose the device \"cpu\".");
-    }
+    const std::optional<std::uint32_t> gpu = VulkanIndex(device);
+    std::shared_ptr<Backend> backend = gpu ? vulkan::MakeBackend(*gpu) : cpu::MakeBackend();
     const auto rows = GetArgument<std::int64_t>(args, 1, "max_rows");
     const auto max_rows = static_cast<std::int32_t>(std::clamp<std::int64_t>(rows, 0, INT32_MAX));
     NamedArguments named(args, 2);
@@ -150,7 +150,8 @@ ModelRef CreateModel(ffi::PackedArgs args) {
     const Weights weights = TakeWeights(named, tensors);
     named.CheckAllTaken();
     const auto loaded =
-        std::make_shared<LoadedModel>(std::move(tensors), std::move(config), weights, max_rows);
+        std::make_shared<LoadedModel>(gpu ? std::vector<ffi::Tensor>() : tensors, std::move(config),
+                                      weights, std::move(backend), max_rows);
     return ModelRef(
         ffi::make_object<ModelObject>(std::shared_ptr<Transformer>(loaded, &loaded->transformer)));
   });

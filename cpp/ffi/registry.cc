@@ -1,13 +1,13 @@
 // Registers devices and the linear layer with the TVM FFI; each of the folder's other files
 // registers what it defines.
 
-#include <charconv>
 #include <limits>
 #include <memory>
+#include <optional>
 #include <string>
-#include <string_view>
 
 #include "cpu/backend.h"
+#include "ffi/device.h"
 #include "ffi/translate.h"
 #include "runtime/json.h"
 #include "runtime/version.h"
@@ -17,16 +17,8 @@ namespace mlc {
 namespace {
 
 std::unique_ptr<Linear> MakeLinear(const std::string& device, const Q4F16Weight& weight) {
-  constexpr std::string_view kVulkan = "vulkan:";
-  if (device == "cpu") return cpu::MakeLinear(weight);
-  if (device.starts_with(kVulkan)) {
-    std::uint32_t index = 0;
-    const char* const last = device.data() + device.size();
-    const auto [end, error] = std::from_chars(device.data() + kVulkan.size(), last, index);
-    if (error == std::errc() && end == last) return vulkan::MakeLinear(index, weight);
-  }
-  throw std::invalid_argument("There is no device \"" + device +
-                              "\". `mlc_llm devices` lists those that there are.");
+  const std::optional<std::uint32_t> gpu = VulkanIndex(device);
+  return gpu ? vulkan::MakeLinear(*gpu, weight) : cpu::MakeLinear(weight);
 }
 
 /// Returns a function (x: float16 [K], out: float16 [N]) that keeps the weight's tensors alive.

@@ -1,7 +1,6 @@
 #include "model/transformer.h"
 
 #include <algorithm>
-#include <numeric>
 #include <stdexcept>
 #include <utility>
 
@@ -50,7 +49,7 @@ void Transformer::LoadWeights(const Weights& weights) {
     layer.qkv = reader.ReadMatrix(prefix + "qkv", qkv_width, c.hidden);
     layer.attention_out = reader.ReadMatrix(prefix + "attention_out", c.hidden, attention_width);
     layer.gate_up =
-        reader.ReadMatrix(prefix + "gate_up", 2 * std::int64_t{c.intermediate}, c.hidden);
+        reader.ReadMatrix(prefix + "gate_up", 2 * std::int64_t{c.intermediate}, c.hidden, true);
     layer.down = reader.ReadMatrix(prefix + "down", c.hidden, c.intermediate);
     layer.qkv_bias = reader.ReadOptionalVector(prefix + "qkv_bias", qkv_width);
     layer.q_norm = reader.ReadOptionalVector(prefix + "q_norm", c.head_dim);
@@ -88,12 +87,10 @@ void Transformer::AllocateBuffers() {
     return backend_->Allocate(Product(max_rows_, width));
   };
   residual_ = allocate(c.hidden);
-  normed_ = allocate(c.hidden);
-  delta_ = allocate(c.hidden);
   qkv_ = allocate(attention_width + 2 * c.kv_heads * c.head_dim);
   attended_ = allocate(attention_width);
-  picked_ = allocate(attention_width);
-  gate_up_ = allocate(2 * std::int64_t{c.intermediate});
+  picked_residual_ = allocate(c.hidden);
+  picked_attended_ = allocate(attention_width);
   activated_ = allocate(c.intermediate);
   const std::size_t block =
       std::max(std::size_t{1}, kMostLogits / static_cast<std::size_t>(c.vocab));
@@ -127,69 +124,57 @@ void Transformer::Forward(const Batch& batch, KvCache& cache, std::span<float> l
   }
 
   const std::lock_guard lock(mutex_);
-  backend_->Begin(batch);
-  backend_->Embed(*embed_, config_.embed_scale, *residual_);
-  backend_->Norm(*residual_, *layers_.front().attention_norm, config_.norm_epsilon, batch.rows(),
-                 config_.hidden, *normed_);
-  std::int32_t rows = batch.rows();
-  for (std::size_t i = 0; i < layers_.size(); ++i) {
-    const bool last = i + 1 == layers_.size();
-    StoreKeysAndValues(layers_[i], rows, cache);
-    if (last && batch.logit_rows.empty()) break;
-    backend_->Attend(layers_[i].attention, *qkv_, cache, *attended_);
-    if (last) rows = PickRows(batch);
-    FinishLayer(layers_[i], last ? *norm_ : *layers_[i + 1].attention_norm, rows);
-  }
-  WriteLogits(logits);
-}
-
-void Transformer::StoreKeysAndValues(const Layer& layer, std::int32_t rows, KvCache& cache) {
-  backend_->MatMul(*layer.qkv, layer.qkv_bias.get(), *normed_, rows, *qkv_);
-  backend_->Rotate(layer.attention, *qkv_, cache);
-}
-
-std::int32_t Transformer::PickRows(const Batch& batch) {
-  const auto picked = static_cast<std::int32_t>(batch.logit_rows.size());
-  if (picked == batch.rows()) return picked;
-  backend_->GatherRows(*attended_, batch.logit_rows, config_.heads * config_.head_dim, *picked_);
-  backend_->GatherRows(*residual_, batch.logit_rows, config_.hidden, *normed_);
-  std::swap(attended_, picked_);
-  std::swap(residual_, normed_);
-  return picked;
-}
-
-void Transformer::FinishLayer(const Layer& layer, const Buffer& next_norm, std::int32_t rows) {
-  const float epsilon = config_.norm_epsilon;
-  const std::int32_t hidden = config_.hidden;
-  backend_->MatMul(*layer.attention_out, nullptr, *attended_, rows, *delta_);
-  backend_->AddNorm(*delta_, layer.attention_post_norm.get(), *layer.mlp_norm, epsilon, rows,
-                    hidden, *residual_, *normed_);
-  backend_->MatMul(*layer.gate_up, nullptr, *normed_, rows, *gate_up_);
-  backend_->Activate(config_.activation, *gate_up_, rows, config_.intermediate, *activated_);
-  backend_->MatMul(*layer.down, nullptr, *activated_, rows, *delta_);
-  backend_->AddNorm(*delta_, layer.mlp_post_norm.get(), next_norm, epsilon, rows, hidden,
-                    *residual_, *normed_);
-}
-
-void Transformer::WriteLogits(std::span<float> logits) {
-  const Matrix& head = lm_head_ ? *lm_head_ : *embed_;
-  const auto vocab = static_cast<std::size_t>(config_.vocab);
-  const auto rows = static_cast<std::int32_t>(logits.size() / vocab);
+  backend_->Begin(batch, cache);
+  backend_->Run(0, [&] { RunLayers(batch); });
+  const auto rows = static_cast<std::int32_t>(batch.logit_rows.size());
   if (rows == 0) backend_->Read(*residual_, {});
+  const bool picked = rows < batch.rows();
   for (std::int32_t row = 0; row < rows; row += logit_block_) {
     const std::int32_t count = std::min(logit_block_, rows - row);
-    const Buffer* input = normed_.get();
-    if (count < rows) {
-      block_rows_.resize(static_cast<std::size_t>(count));
-      std::iota(block_rows_.begin(), block_rows_.end(), row);
-      backend_->GatherRows(*normed_, block_rows_, config_.hidden, *residual_);
-      input = residual_.get();
-    }
-    backend_->MatMul(head, nullptr, *input, count, *logits_);
-    const std::size_t values = Product(count, config_.vocab);
-    if (config_.logit_softcap > 0) backend_->Cap(config_.logit_softcap, values, *logits_);
-    backend_->Read(*logits_, logits.subspan(Product(row, config_.vocab), values));
+    backend_->Run(1 + row / logit_block_, [&] {
+      backend_->Logits(Norm(norm_), lm_head_ ? *lm_head_ : *embed_, config_.logit_softcap,
+                       picked ? *picked_residual_ : *residual_, row, count, *logits_);
+    });
+    backend_->Read(*logits_,
+                   logits.subspan(Product(row, config_.vocab), Product(count, config_.vocab)));
   }
+}
+
+NormSpec Transformer::Norm(const std::unique_ptr<Buffer>& weight) const {
+  return {.weight = weight.get(), .epsilon = config_.norm_epsilon};
+}
+
+void Transformer::RunLayers(const Batch& batch) {
+  const auto wanted = static_cast<std::int32_t>(batch.logit_rows.size());
+  backend_->Embed(*embed_, config_.embed_scale, *residual_);
+  for (const Layer& layer : layers_) {
+    const bool last = &layer == &layers_.back();
+    backend_->Project(Norm(layer.attention_norm), *layer.qkv, layer.qkv_bias.get(), *residual_,
+                      batch.rows(), *qkv_);
+    backend_->Attend(layer.attention, *qkv_, last && wanted == 0 ? nullptr : attended_.get());
+    if (!last) {
+      FinishLayer(layer, batch.rows(), *attended_, *residual_);
+    } else if (wanted == batch.rows()) {
+      FinishLayer(layer, wanted, *attended_, *residual_);
+    } else if (wanted > 0) {
+      backend_->GatherRows(*attended_, config_.heads * config_.head_dim, *picked_attended_);
+      backend_->GatherRows(*residual_, config_.hidden, *picked_residual_);
+      FinishLayer(layer, wanted, *picked_attended_, *picked_residual_);
+    }
+  }
+}
+
+void Transformer::FinishLayer(const Layer& layer, std::int32_t rows, const Buffer& attended,
+                              Buffer& residual) {
+  const auto add = [&](const Matrix& matrix, const std::unique_ptr<Buffer>& post_norm,
+                       const Buffer& x) {
+    const NormSpec norm = Norm(post_norm);
+    backend_->AddProject(matrix, post_norm ? &norm : nullptr, x, rows, residual);
+  };
+  add(*layer.attention_out, layer.attention_post_norm, attended);
+  backend_->Gate(Norm(layer.mlp_norm), *layer.gate_up, config_.activation, residual, rows,
+                 *activated_);
+  add(*layer.down, layer.mlp_post_norm, *activated_);
 }
 
 }  // namespace mlc

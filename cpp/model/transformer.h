@@ -56,10 +56,9 @@ class Transformer {
 
   void LoadWeights(const Weights& weights);
   void AllocateBuffers();
-  void StoreKeysAndValues(const Layer& layer, std::int32_t rows, KvCache& cache);
-  std::int32_t PickRows(const Batch& batch);
-  void FinishLayer(const Layer& layer, const Buffer& next_norm, std::int32_t rows);
-  void WriteLogits(std::span<float> logits);
+  NormSpec Norm(const std::unique_ptr<Buffer>& weight) const;
+  void RunLayers(const Batch& batch);
+  void FinishLayer(const Layer& layer, std::int32_t rows, const Buffer& attended, Buffer& residual);
 
   const ModelConfig config_;
   const std::shared_ptr<Backend> backend_;
@@ -73,9 +72,10 @@ class Transformer {
 
   // Activations of one step, for `max_rows_` rows.
   std::mutex mutex_;
-  std::unique_ptr<Buffer> residual_, normed_, qkv_, attended_, delta_, gate_up_, activated_;
-  std::unique_ptr<Buffer> picked_, logits_;
-  std::vector<std::int32_t> block_rows_;
+  std::unique_ptr<Buffer> residual_, qkv_, attended_, activated_;
+  std::unique_ptr<Buffer> picked_residual_,
+      picked_attended_;  // of the rows whose logits are wanted
+  std::unique_ptr<Buffer> logits_;
 };
 
 }  // namespace mlc

@@ -20,7 +20,7 @@ bool WeightReader::Has(const std::string& name) const {
 }
 
 std::unique_ptr<Matrix> WeightReader::ReadMatrix(const std::string& name, std::int64_t rows,
-                                                 std::int64_t cols) {
+                                                 std::int64_t cols, bool paired) {
   const auto found = weights_.matrices.find(name);
   if (found == weights_.matrices.end()) RefuseMissing(name);
   MatrixView view = found->second;
@@ -31,7 +31,7 @@ std::unique_ptr<Matrix> WeightReader::ReadMatrix(const std::string& name, std::i
                                 ", but it has shape " + Shape(view.rows, view.cols) + ".");
   }
   read_.insert(name);
-  return backend_.LoadMatrix(view);
+  return backend_.LoadMatrix(view, paired);
 }
 
 std::unique_ptr<Buffer> WeightReader::ReadVector(const std::string& name, std::int64_t size) {

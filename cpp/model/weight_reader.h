@@ -16,7 +16,9 @@ class WeightReader {
 
   bool Has(const std::string& name) const;
 
-  std::unique_ptr<Matrix> ReadMatrix(const std::string& name, std::int64_t rows, std::int64_t cols);
+  /// `paired`: see Backend::LoadMatrix.
+  std::unique_ptr<Matrix> ReadMatrix(const std::string& name, std::int64_t rows, std::int64_t cols,
+                                     bool paired = false);
   std::unique_ptr<Buffer> ReadVector(const std::string& name, std::int64_t size);
 
   /// Null where there is no such vector.

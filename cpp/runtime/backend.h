@@ -2,6 +2,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <span>
 
@@ -97,59 +98,65 @@ struct AttentionSpec {
 
 enum class Activation { kSilu, kGeluTanh };
 
+/// The root-mean-square norm of a row: x / sqrt(mean(x^2) + epsilon) * weight.
+struct NormSpec {
+  const Buffer* weight = nullptr;  ///< float32 [width]
+  float epsilon = 0;
+};
+
 /// The operators of a decoder, on one device. A model is written once on top of them.
 ///
 /// Activations are float32, [rows, width], row after row. Operators may run later, in order; `Read`
 /// waits. The result of a row depends on nothing but that row and its sequence: not on the rows
-/// beside it, their number, or the number of threads. Calls come from one thread at a time.
+/// beside it, their number, or the number of threads; on Vulkan it does depend on whether the row
+/// is alone in its sequence in this batch. Calls come from one thread at a time.
 /// Operators throw std::runtime_error when the device fails.
 class Backend {
  public:
   virtual ~Backend() = default;
 
-  /// May keep `view` and read it in place: its memory must outlive the result.
-  virtual std::unique_ptr<Matrix> LoadMatrix(const MatrixView& view) = 0;
+  /// May keep `view` and read it in place: its memory must outlive the result. A `paired` matrix is
+  /// one for `Gate`, whose row i is used with row rows / 2 + i.
+  virtual std::unique_ptr<Matrix> LoadMatrix(const MatrixView& view, bool paired) = 0;
   virtual std::unique_ptr<Buffer> LoadVector(std::span<const float> values) = 0;
   virtual std::unique_ptr<Buffer> Allocate(std::size_t floats) = 0;
   virtual std::unique_ptr<KvCache> MakeKvCache(const KvLayout& layout) = 0;
 
-  /// Starts a step. `batch` and what it views must stay until `Read`.
-  virtual void Begin(const Batch& batch) = 0;
+  /// Starts a step. `cache`, and `batch` with what it views, must stay until the last `Read`.
+  virtual void Begin(const Batch& batch, KvCache& cache) = 0;
+
+  /// Runs a part of the step: `operators` calls those below, all but `Read`. What it calls depends
+  /// on `part`, on how many rows the sequences of the batch have, and on how many logits are
+  /// wanted: a device that remembers that repeats it without a call.
+  virtual void Run(std::int32_t part, const std::function<void()>& operators) = 0;
 
   /// out[r] = scale * table[tokens[r]]
   virtual void Embed(const Matrix& table, float scale, Buffer& out) = 0;
 
-  /// out = x / sqrt(mean(x^2) + epsilon) * weight, for `rows` rows of `width`.
-  virtual void Norm(const Buffer& x, const Buffer& weight, float epsilon, std::int32_t rows,
-                    std::int32_t width, Buffer& out) = 0;
+  /// out[rows, matrix.rows] = norm(x) * matrix^T + bias (may be none).
+  virtual void Project(const NormSpec& norm, const Matrix& matrix, const Buffer* bias,
+                       const Buffer& x, std::int32_t rows, Buffer& out) = 0;
 
-  /// x += delta, or norm(delta) * post_weight where that is given; then out = Norm(x, weight).
-  virtual void AddNorm(const Buffer& delta, const Buffer* post_weight, const Buffer& weight,
-                       float epsilon, std::int32_t rows, std::int32_t width, Buffer& x,
-                       Buffer& out) = 0;
+  /// qkv [rows, (heads + 2 * kv_heads) * head_dim], overwritten: norms and rotates q and k by each
+  /// row's position, stores k and v in the sequences' pages; then, unless `out` is null,
+  /// out[rows, heads * head_dim] = causal attention of q over the cache.
+  virtual void Attend(const AttentionSpec& spec, Buffer& qkv, Buffer* out) = 0;
 
-  /// out[rows, matrix.rows] = x[rows, matrix.cols] * matrix^T + bias (may be none).
-  virtual void MatMul(const Matrix& matrix, const Buffer* bias, const Buffer& x, std::int32_t rows,
-                      Buffer& out) = 0;
+  /// residual += x * matrix^T, or post_norm(x * matrix^T) where that is given.
+  virtual void AddProject(const Matrix& matrix, const NormSpec* post_norm, const Buffer& x,
+                          std::int32_t rows, Buffer& residual) = 0;
 
-  /// qkv [rows, (heads + 2 * kv_heads) * head_dim]: norms and rotates q and k in place, by each
-  /// row's position, and stores k and v in the sequences' pages.
-  virtual void Rotate(const AttentionSpec& spec, Buffer& qkv, KvCache& cache) = 0;
+  /// out[r, i] = activation(gate[r, i]) * up[r, i], where norm(x) * matrix^T is [gate, up].
+  virtual void Gate(const NormSpec& norm, const Matrix& matrix, Activation activation,
+                    const Buffer& x, std::int32_t rows, Buffer& out) = 0;
 
-  /// out[rows, heads * head_dim] = causal attention of the q in qkv over the cache.
-  virtual void Attend(const AttentionSpec& spec, const Buffer& qkv, const KvCache& cache,
-                      Buffer& out) = 0;
+  /// out[i] = x[logit_rows[i]], rows of `width`. Later operators work on such rows.
+  virtual void GatherRows(const Buffer& x, std::int32_t width, Buffer& out) = 0;
 
-  /// out[r, i] = activation(gate_up[r, i]) * gate_up[r, width + i], for i in [0, width)
-  virtual void Activate(Activation activation, const Buffer& gate_up, std::int32_t rows,
-                        std::int32_t width, Buffer& out) = 0;
-
-  /// out[i] = x[rows[i]], rows of `width`. `rows` must stay until `Read`.
-  virtual void GatherRows(const Buffer& x, std::span<const std::int32_t> rows, std::int32_t width,
-                          Buffer& out) = 0;
-
-  /// x = cap * tanh(x / cap), `count` values
-  virtual void Cap(float cap, std::size_t count, Buffer& x) = 0;
+  /// out[rows, matrix.rows] = norm(x[first_row + r]) * matrix^T, then cap * tanh(. / cap) unless
+  /// `cap` is 0.
+  virtual void Logits(const NormSpec& norm, const Matrix& matrix, float cap, const Buffer& x,
+                      std::int32_t first_row, std::int32_t rows, Buffer& out) = 0;
 
   /// Waits for everything, then copies the first `out.size()` values.
   virtual void Read(const Buffer& x, std::span<float> out) = 0;

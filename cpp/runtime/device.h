@@ -15,6 +15,7 @@ struct DeviceInfo {
   std::uint64_t memory_bytes = 0;     ///< memory that a model could use
   std::uint32_t subgroup_size = 0;    ///< lanes of a subgroup; 0 for the CPU
   std::vector<std::string> features;  ///< fast paths that this device offers
+  std::vector<std::string> missing;   ///< those that it does not
 };
 
 /// The devices of one backend, or the reason, in one sentence, why there are none.

@@ -22,16 +22,19 @@ std::string Quote(std::string_view text) {
   return json + "\"";
 }
 
+std::string Quote(const std::vector<std::string>& texts) {
+  std::string json;
+  for (const std::string& text : texts) json += (json.empty() ? "" : ", ") + Quote(text);
+  return "[" + json + "]";
+}
+
 std::string ToJson(const DeviceInfo& device) {
-  std::string features;
-  for (const std::string& feature : device.features) {
-    features += (features.empty() ? "" : ", ") + Quote(feature);
-  }
   return "{\"id\": " + Quote(device.id) + ", \"name\": " + Quote(device.name) +
          ", \"type\": " + Quote(device.type) + ", \"driver\": " + Quote(device.driver) +
          ", \"memory_bytes\": " + std::to_string(device.memory_bytes) +
-         ", \"subgroup_size\": " + std::to_string(device.subgroup_size) + ", \"features\": [" +
-         features + "]}";
+         ", \"subgroup_size\": " + std::to_string(device.subgroup_size) +
+         ", \"features\": " + Quote(device.features) + ", \"missing\": " + Quote(device.missing) +
+         "}";
 }
 
 }  // namespace

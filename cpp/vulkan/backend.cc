@@ -1,181 +1,261 @@
 #include "vulkan/backend.h"
 
 #include <algorithm>
-#include <array>
-#include <cstring>
-#include <exception>
-#include <mutex>
-#include <stdexcept>
-#include <string>
+#include <map>
+#include <utility>
 #include <vector>
 
+#include "vulkan/attention.h"
 #include "vulkan/device.h"
-#include "vulkan/kernel.h"
-#include "vulkan/result.h"
+#include "vulkan/matmul.h"
+#include "vulkan/recorder.h"
 #include "vulkan/shaders/spirv.h"
+#include "vulkan/step.h"
+#include "vulkan/upload.h"
 
 namespace mlc::vulkan {
 namespace {
 
-/// The shader's push constants.
-struct Shape {
-  std::uint32_t rows;
-  std::uint32_t groups;
+constexpr std::size_t kMostRecordings = 64;
+
+struct EmbedShape {
+  std::uint32_t first_row, part_rows, cols;
+  float scale;
+};
+struct GatherShape {
+  std::uint32_t width;
+};
+struct NormShape {
+  std::uint32_t width;
+  float epsilon;
 };
 
-/// An open device with the matrix-vector product compiled for it.
-struct Context {
-  Context(const Instance& instance, const PhysicalDevice& physical) : device(instance, physical) {
-    // A processor that plays a GPU has no use for more invocations than its vectors hold: they
-    // would only take turns. 128 is what every Vulkan device offers.
-    const bool software = physical.type == VK_PHYSICAL_DEVICE_TYPE_CPU;
-    const std::uint32_t lanes = software ? physical.info.subgroup_size : 64;
-    const std::array constants{std::min(lanes, 128u), rows_per_group};
-    const auto module =
-        physical.subgroup_arithmetic ? spirv::q4f16_1_matvec_subgroup : spirv::q4f16_1_matvec;
-    matvec = MakeKernel(device, module, 4, sizeof(Shape), constants);
-  }
+Program EmbedProgram() { return {spirv::embed, 4, 1u << 2, sizeof(EmbedShape)}; }
+Program GatherProgram() { return {spirv::gather, 3, 1u << 1, sizeof(GatherShape)}; }
+Program NormProgram() { return {spirv::norm, 3, 1u << 2, sizeof(NormShape)}; }
 
-  static constexpr std::uint32_t rows_per_group = 4;
-  Device device;
-  Kernel matvec;
-};
-
-/// Returns the open device called "vulkan:<index>", which all its users share.
-std::shared_ptr<Context> OpenContext(std::uint32_t index) {
-  static std::mutex mutex;
-  static std::vector<std::weak_ptr<Context>> open;
-
-  const Instance& instance = GetInstance();
-  if (index >= instance.devices.size()) {
-    throw std::invalid_argument("There is no device vulkan:" + std::to_string(index) + ". " +
-                                (instance.devices.empty()
-                                     ? instance.reason
-                                     : "`mlc_llm devices` lists those that there are."));
-  }
-  const std::lock_guard lock(mutex);
-  open.resize(instance.devices.size());
-  std::shared_ptr<Context> context = open[index].lock();
-  if (!context) {
-    context = std::make_shared<Context>(instance, instance.devices[index]);
-    open[index] = context;
-  }
-  return context;
+const DeviceMatrix& MatrixOf(const Matrix& matrix) {
+  return static_cast<const DeviceMatrix&>(matrix);
 }
 
-void CheckShape(const Q4F16Weight& weight, const PhysicalDevice& device) {
-  if (weight.rows <= 0 || weight.cols <= 0) {
-    throw std::invalid_argument("A weight needs at least one row and one column.");
-  }
-  const auto groups = static_cast<std::size_t>(weight.rows * weight.groups());
-  if (weight.words.size() != 4 * groups || weight.scales.size() != groups) {
-    throw std::invalid_argument("The weight's words and scales do not have the size of its shape.");
-  }
-  const std::size_t limit = device.limits.maxStorageBufferRange;
-  if (weight.words.size_bytes() > limit) {
-    throw std::invalid_argument("The weight has " + std::to_string(weight.words.size_bytes()) +
-                                " bytes, and " + device.info.name + " takes at most " +
-                                std::to_string(limit) +
-                                " in one buffer: split the layer into parts with fewer rows.");
-  }
-}
+std::uint32_t Size(std::int64_t value) { return static_cast<std::uint32_t>(value); }
 
-/// float16 values as 32-bit words, which is how the shader reads them.
-std::vector<std::uint32_t> PackHalves(std::span<const std::uint16_t> halves) {
-  std::vector<std::uint32_t> words((halves.size() + 1) / 2);
-  std::memcpy(words.data(), halves.data(), halves.size_bytes());
-  return words;
-}
-
-class MatvecLinear final : public Linear {
+class VulkanBackend final : public Backend {
  public:
-  MatvecLinear(std::shared_ptr<Context> context, const Q4F16Weight& weight)
-      : context_(std::move(context)),
-        rows_(static_cast<std::size_t>(weight.rows)),
-        cols_(static_cast<std::size_t>(weight.cols)) {
-    Device& device = context_->device;
-    words_ = device.Upload(std::as_bytes(weight.words));
-    const std::vector<std::uint32_t> scales = PackHalves(weight.scales);
-    scales_ = device.Upload(std::as_bytes(std::span(scales)));
-    constexpr VkMemoryPropertyFlags host =
-        VK_MEMORY_PROPERTY_HOST_VISIBLE_BIT | VK_MEMORY_PROPERTY_HOST_COHERENT_BIT;
-    const auto groups = static_cast<std::uint32_t>(weight.groups());
-    // The device reads x once for each workgroup; the host reads out.
-    x_ = device.MakeBuffer(groups * 32 * sizeof(std::uint16_t), VK_BUFFER_USAGE_STORAGE_BUFFER_BIT,
-                           host, VK_MEMORY_PROPERTY_DEVICE_LOCAL_BIT);
-    out_ = device.MakeBuffer((rows_ + 1) / 2 * sizeof(std::uint32_t),
-                             VK_BUFFER_USAGE_STORAGE_BUFFER_BIT, host,
-                             VK_MEMORY_PROPERTY_HOST_CACHED_BIT);
-    std::ranges::fill(x_.mapped, std::byte{0});  // what pads K to whole groups stays zero
-    binding_ = Bind(device, context_->matvec, {&words_, &scales_, &x_, &out_});
-    Record({static_cast<std::uint32_t>(rows_), groups});
+  explicit VulkanBackend(std::shared_ptr<Device> device) : device_(std::move(device)) {}
+
+  std::unique_ptr<Matrix> LoadMatrix(const MatrixView& view, bool paired) override {
+    return matmul_.Load(view, paired, uploader_);
   }
 
-  void Apply(std::span<const std::uint16_t> x, std::span<std::uint16_t> out) override {
-    if (x.size() != cols_ || out.size() != rows_) {
-      throw std::invalid_argument("x or out does not have the size of the weight's shape.");
+  std::unique_ptr<mlc::Buffer> LoadVector(std::span<const float> values) override {
+    auto buffer = Allocate(values.size());
+    uploader_.Write(SliceOf(*buffer), std::as_bytes(values));
+    return buffer;
+  }
+
+  std::unique_ptr<mlc::Buffer> Allocate(std::size_t floats) override {
+    return std::make_unique<DeviceBuffer>(
+        device_->memory().Allocate(floats * sizeof(float), Place::kDevice));
+  }
+
+  std::unique_ptr<KvCache> MakeKvCache(const KvLayout& layout) override {
+    auto cache = std::make_unique<DeviceKvCache>(device_, layout);
+    // Kernels multiply what they must not see by zero, which does not help against NaN.
+    Recorder recorder(*device_, scratch_);
+    for (std::int32_t layer = 0; layer < layout.layers; ++layer) {
+      recorder.Zero(cache->Keys(layer));
+      recorder.Zero(cache->Values(layer));
     }
-    const std::lock_guard lock(mutex_);
-    std::memcpy(x_.mapped.data(), x.data(), x.size_bytes());
-    context_->device.Run(commands_);
-    std::memcpy(out.data(), out_.mapped.data(), out.size_bytes());
+    const Recording zeros = recorder.Finish();
+    Submit({&zeros.commands.buffer, 1});
+    return cache;
+  }
+
+  void Begin(const Batch& batch, KvCache& cache) override {
+    uploader_.Finish();
+    pending_.clear();
+    if (step_.Write(batch)) recordings_.clear();
+    cache_ = static_cast<DeviceKvCache*>(&cache);
+    logit_rows_ = Size(static_cast<std::int64_t>(batch.logit_rows.size()));
+    ranges_ = step_.ranges();
+  }
+
+  void Run(std::int32_t part, const std::function<void()>& operators) override {
+    Recorded& recorded = recordings_[KeyOf(part)];
+    if (recorded.last_used == 0) {
+      Recorder recorder(*device_, scratch_);
+      recorder_ = &recorder;
+      operators();
+      recorder_ = nullptr;
+      recorded.recording = recorder.Finish();
+    }
+    recorded.last_used = ++clock_;
+    pending_.push_back(recorded.recording.commands.buffer);
+  }
+
+  void Embed(const Matrix& table, float scale, mlc::Buffer& out) override {
+    const DeviceMatrix& matrix = MatrixOf(table);
+    const Kernel& kernel =
+        device_->GetKernel(EmbedProgram(), {static_cast<std::uint32_t>(matrix.encoding)});
+    for (const DeviceMatrix::Part& part : matrix.parts) {
+      recorder_->Dispatch(
+          kernel, {part.values.slice(), matrix.ScalesOf(part), SliceOf(out), step_.slice()},
+          EmbedShape{part.first_row, part.rows, matrix.cols, scale}, {step_.rows()});
+    }
+  }
+
+  void Project(const NormSpec& norm, const Matrix& matrix, const mlc::Buffer* bias,
+               const mlc::Buffer& x, std::int32_t, mlc::Buffer& out) override {
+    matmul_.Record(*recorder_,
+                   {.matrix = MatrixOf(matrix),
+                    .x = SliceOf(x),
+                    .out = SliceOf(out),
+                    .norm = &SliceOf(*norm.weight),
+                    .epsilon = norm.epsilon,
+                    .bias = bias == nullptr ? nullptr : &SliceOf(*bias)},
+                   ranges_);
+  }
+
+  void Attend(const AttentionSpec& spec, mlc::Buffer& qkv, mlc::Buffer* out) override {
+    attention_.Record(*recorder_, spec, *cache_, step_, step_.sequences(), SliceOf(qkv),
+                      out == nullptr ? nullptr : &SliceOf(*out));
+  }
+
+  void AddProject(const Matrix& matrix, const NormSpec* post_norm, const mlc::Buffer& x,
+                  std::int32_t rows, mlc::Buffer& residual) override {
+    const DeviceMatrix& weight = MatrixOf(matrix);
+    if (post_norm == nullptr) {
+      matmul_.Record(
+          *recorder_,
+          {.matrix = weight, .x = SliceOf(x), .out = SliceOf(residual), .epilogue = Epilogue::kAdd},
+          ranges_);
+      return;
+    }
+    const Slice delta = recorder_->Scratch(ScratchPool::kDelta,
+                                           Size(rows) * std::size_t{weight.rows} * sizeof(float));
+    matmul_.Record(*recorder_, {.matrix = weight, .x = SliceOf(x), .out = delta}, ranges_);
+    const std::uint32_t adds = 1, lanes = device_->software() ? 8 : 128;
+    recorder_->Dispatch(device_->GetKernel(NormProgram(), {adds, lanes}),
+                        {delta, SliceOf(*post_norm->weight), SliceOf(residual)},
+                        NormShape{weight.rows, post_norm->epsilon}, {Size(rows)});
+  }
+
+  void Gate(const NormSpec& norm, const Matrix& matrix, Activation activation, const mlc::Buffer& x,
+            std::int32_t, mlc::Buffer& out) override {
+    matmul_.Record(*recorder_,
+                   {.matrix = MatrixOf(matrix),
+                    .x = SliceOf(x),
+                    .out = SliceOf(out),
+                    .norm = &SliceOf(*norm.weight),
+                    .epsilon = norm.epsilon,
+                    .epilogue = Epilogue::kGate,
+                    .activation = activation},
+                   ranges_);
+  }
+
+  void GatherRows(const mlc::Buffer& x, std::int32_t width, mlc::Buffer& out) override {
+    recorder_->Dispatch(device_->GetKernel(GatherProgram(), {}),
+                        {SliceOf(x), SliceOf(out), step_.slice()}, GatherShape{Size(width)},
+                        {logit_rows_});
+    ranges_ = {{.first = 0, .count = logit_rows_}};
+  }
+
+  void Logits(const NormSpec& norm, const Matrix& matrix, float cap, const mlc::Buffer& x,
+              std::int32_t first_row, std::int32_t rows, mlc::Buffer& out) override {
+    const DeviceMatrix& weight = MatrixOf(matrix);
+    const bool picked = logit_rows_ < step_.rows();
+    const VkDeviceSize row_bytes = VkDeviceSize{weight.cols} * sizeof(float);
+    matmul_.Record(
+        *recorder_,
+        {.matrix = weight,
+         .x = SliceOf(x).Part(Size(first_row) * row_bytes, Size(rows) * row_bytes),
+         .out = SliceOf(out),
+         .norm = &SliceOf(*norm.weight),
+         .epsilon = norm.epsilon,
+         .epilogue = cap > 0 ? Epilogue::kCap : Epilogue::kStore,
+         .cap = cap},
+        Cut(picked ? std::vector<RowRange>{{.first = 0, .count = logit_rows_}} : step_.ranges(),
+            Size(first_row), Size(rows)));
+  }
+
+  void Read(const mlc::Buffer& x, std::span<float> out) override {
+    Recording copy;
+    if (!out.empty()) {
+      if (readback_.slice().size < out.size_bytes()) {
+        readback_ = {};
+        readback_ = device_->memory().Allocate(out.size_bytes(), Place::kReadback);
+      }
+      Recorder recorder(*device_, scratch_);
+      recorder.Copy(SliceOf(x), readback_.slice().Part(0, out.size_bytes()));
+      recorder.ShowHost();
+      copy = recorder.Finish();
+      pending_.push_back(copy.commands.buffer);
+    }
+    Submit(std::exchange(pending_, {}));
+    std::ranges::copy(readback_.Mapped<float>().first(out.size()), out.begin());
   }
 
  private:
-  void Record(const Shape& shape) {
-    const Device& device = context_->device;
-    const DeviceFunctions& functions = device.functions();
-    const Kernel& kernel = context_->matvec;
-    commands_ = device.BeginCommands();
-    const VkCommandBuffer buffer = commands_.buffer;
-    functions.vkCmdBindPipeline(buffer, VK_PIPELINE_BIND_POINT_COMPUTE, kernel.pipeline.get());
-    functions.vkCmdBindDescriptorSets(buffer, VK_PIPELINE_BIND_POINT_COMPUTE, kernel.layout.get(),
-                                      0, 1, &binding_.set, 0, nullptr);
-    functions.vkCmdPushConstants(buffer, kernel.layout.get(), VK_SHADER_STAGE_COMPUTE_BIT, 0,
-                                 sizeof(shape), &shape);
-    const std::uint32_t parts =
-        (shape.rows + Context::rows_per_group - 1) / Context::rows_per_group;
-    // The shader walks on where there are more parts than a dispatch may have workgroups.
-    const std::uint32_t most = device.physical().limits.maxComputeWorkGroupCount[0];
-    functions.vkCmdDispatch(buffer, std::min(parts, most), 1, 1);
-    const VkMemoryBarrier barrier{.srcAccessMask = VK_ACCESS_SHADER_WRITE_BIT,
-                                  .dstAccessMask = VK_ACCESS_HOST_READ_BIT};
-    functions.vkCmdPipelineBarrier(buffer, VK_PIPELINE_STAGE_COMPUTE_SHADER_BIT,
-                                   VK_PIPELINE_STAGE_HOST_BIT, 0, 1, &barrier, 0, nullptr, 0,
-                                   nullptr);
-    Check(functions.vkEndCommandBuffer(buffer), "record a matrix-vector product");
+  void Submit(std::span<const VkCommandBuffer> buffers) {
+    device_->Submit(buffers, fence_.get());
+    device_->Wait(fence_.get());
   }
 
-  const std::shared_ptr<Context> context_;  // first, so that it outlives what is made of it
-  const std::size_t rows_;
-  const std::size_t cols_;
-  Buffer words_;
-  Buffer scales_;
-  Buffer x_;
-  Buffer out_;
-  Binding binding_;
-  Commands commands_;
-  std::mutex mutex_;
+  struct Recorded {
+    Recording recording;
+    std::uint64_t last_used = 0;
+  };
+  using Key = std::vector<std::uint32_t>;
+
+  /// What a recording of `part` depends on.
+  Key KeyOf(std::int32_t part) {
+    Key key = {Size(part), Size(cache_->id()), logit_rows_};
+    for (const RowRange& range : step_.sequences())
+      key.insert(key.end(), {range.count, range.prompt});
+    if (recordings_.size() >= kMostRecordings && !recordings_.contains(key)) {
+      recordings_.erase(std::ranges::min_element(
+          recordings_, {}, [](const auto& entry) { return entry.second.last_used; }));
+    }
+    return key;
+  }
+
+  /// What of `ranges` lies in [first, first + count), with `first` as row 0.
+  static std::vector<RowRange> Cut(std::span<const RowRange> ranges, std::uint32_t first,
+                                   std::uint32_t count) {
+    std::vector<RowRange> cut;
+    for (const RowRange& range : ranges) {
+      const std::uint32_t begin = std::max(range.first, first);
+      const std::uint32_t end = std::min(range.first + range.count, first + count);
+      if (begin < end) cut.push_back({begin - first, end - begin, range.prompt});
+    }
+    return cut;
+  }
+
+  const std::shared_ptr<Device> device_;  // first, so that it outlives what is made of it
+  Uploader uploader_{*device_};
+  const MatMul matmul_{*device_};
+  const Attention attention_{*device_};
+  Step step_{*device_};
+  ScratchPool scratch_;
+  Allocation readback_;
+  const Owned<VkFence> fence_ = device_->MakeFence();
+
+  // Of the step.
+  DeviceKvCache* cache_ = nullptr;
+  std::uint32_t logit_rows_ = 0;
+  std::vector<RowRange> ranges_;
+  std::vector<VkCommandBuffer> pending_;
+
+  Recorder* recorder_ = nullptr;
+  std::map<Key, Recorded> recordings_;
+  std::uint64_t clock_ = 0;
 };
 
 }  // namespace
 
-Discovery Discover() noexcept {
-  Discovery found;
-  try {
-    const Instance& instance = GetInstance();
-    for (const PhysicalDevice& device : instance.devices) found.devices.push_back(device.info);
-    found.reason = instance.reason;
-  } catch (const std::exception&) {
-    found.reason = "Out of memory.";  // fits a string without an allocation
-  }
-  return found;
-}
-
-std::unique_ptr<Linear> MakeLinear(std::uint32_t device, const Q4F16Weight& weight) {
-  std::shared_ptr<Context> context = OpenContext(device);
-  CheckShape(weight, context->device.physical());
-  return std::make_unique<MatvecLinear>(std::move(context), weight);
+std::shared_ptr<Backend> MakeBackend(std::uint32_t device) {
+  return std::make_shared<VulkanBackend>(OpenDevice(device));
 }
 
 }  // namespace mlc::vulkan

@@ -3,6 +3,7 @@
 #include <cstdint>
 #include <memory>
 
+#include "runtime/backend.h"
 #include "runtime/device.h"
 #include "runtime/linear.h"
 
@@ -16,8 +17,11 @@ Discovery Discover() noexcept;
 
 /// Uploads `weight` to the device called "vulkan:<device>"; the view is not kept.
 ///
-/// Throws std::invalid_argument when there is no such device or the shape does not fit it, and
-/// std::runtime_error when the device fails or has too little memory.
+/// Throws std::invalid_argument when there is no such device, and std::runtime_error when the
+/// device fails or has too little memory.
 std::unique_ptr<Linear> MakeLinear(std::uint32_t device, const Q4F16Weight& weight);
+
+/// The operators of a decoder on the device called "vulkan:<device>". Throws as MakeLinear.
+std::shared_ptr<Backend> MakeBackend(std::uint32_t device);
 
 }  // namespace mlc::vulkan

@@ -1,27 +1,17 @@
 #include "vulkan/device.h"
 
-#include <algorithm>
-#include <cstring>
 #include <stdexcept>
+#include <string>
+#include <utility>
 
+#include "vulkan/physical_device.h"
 #include "vulkan/result.h"
 
 namespace mlc::vulkan {
-namespace {
-
-constexpr VkDeviceSize kStagingBytes = 16 << 20;
-
-}  // namespace
 
 Device::Device(const Instance& instance, const PhysicalDevice& physical) : physical_(physical) {
-  const float priority = 1.0f;
-  const VkDeviceQueueCreateInfo queue{
-      .queueFamilyIndex = physical.queue_family, .queueCount = 1, .pQueuePriorities = &priority};
-  const VkDeviceCreateInfo info{.queueCreateInfoCount = 1, .pQueueCreateInfos = &queue};
   VkDevice handle = nullptr;
-  Check(instance.functions.vkCreateDevice(physical.handle, &info, nullptr, &handle),
-        "open " + physical.info.name);
-
+  vulkan::Check(CreateDevice(instance.functions, physical, &handle), "open " + physical.info.name);
   const auto find = [&](const char* name) {
     return instance.functions.vkGetDeviceProcAddr(handle, name);
   };
@@ -31,108 +21,83 @@ Device::Device(const Instance& instance, const PhysicalDevice& physical) : physi
   }
   handle_ = {handle, {functions_.vkDestroyDevice}};
   functions_.vkGetDeviceQueue(handle, physical.queue_family, 0, &queue_);
+  memory_ = std::make_unique<Memory>(instance.functions, physical, functions_, handle);
 }
 
-Buffer Device::MakeBuffer(VkDeviceSize size, VkBufferUsageFlags usage,
-                          VkMemoryPropertyFlags required, VkMemoryPropertyFlags wanted) const {
-  const VkBufferCreateInfo info{.size = size, .usage = usage};
-  VkBuffer handle = nullptr;
-  Check(functions_.vkCreateBuffer(handle_.get(), &info, nullptr, &handle), "make a buffer");
-  Buffer buffer;
-  buffer.handle = Own(handle, functions_.vkDestroyBuffer);
+Device::~Device() = default;
 
-  VkMemoryRequirements requirements;
-  functions_.vkGetBufferMemoryRequirements(handle_.get(), handle, &requirements);
-  buffer.memory = Allocate(requirements, required, wanted);
-  Check(functions_.vkBindBufferMemory(handle_.get(), handle, buffer.memory.get(), 0),
-        "bind a buffer's memory");
-
-  if (required & VK_MEMORY_PROPERTY_HOST_VISIBLE_BIT) {
-    void* mapped = nullptr;
-    Check(functions_.vkMapMemory(handle_.get(), buffer.memory.get(), 0, VK_WHOLE_SIZE, 0, &mapped),
-          "map a buffer's memory");
-    buffer.mapped = {static_cast<std::byte*>(mapped), static_cast<std::size_t>(size)};
-  }
-  return buffer;
+void Device::Check(VkResult result, const char* action) {
+  if (result == VK_ERROR_DEVICE_LOST) lost_ = true;
+  vulkan::Check(result, action);
 }
 
-Owned<VkDeviceMemory> Device::Allocate(const VkMemoryRequirements& requirements,
-                                       VkMemoryPropertyFlags required,
-                                       VkMemoryPropertyFlags wanted) const {
-  const VkPhysicalDeviceMemoryProperties& memory = physical_.memory;
-  VkResult result = VK_ERROR_OUT_OF_DEVICE_MEMORY;
-  for (const VkMemoryPropertyFlags flags : {required | wanted, required}) {
-    for (std::uint32_t type = 0; type < memory.memoryTypeCount; ++type) {
-      const bool allowed = (requirements.memoryTypeBits >> type) & 1u;
-      if (!allowed || (memory.memoryTypes[type].propertyFlags & flags) != flags) continue;
-      const VkMemoryAllocateInfo info{.allocationSize = requirements.size, .memoryTypeIndex = type};
-      VkDeviceMemory handle = nullptr;
-      result = functions_.vkAllocateMemory(handle_.get(), &info, nullptr, &handle);
-      if (result == VK_SUCCESS) return Own(handle, functions_.vkFreeMemory);
-    }
+const Kernel& Device::GetKernel(const Program& program, std::vector<std::uint32_t> constants) {
+  const std::lock_guard lock(kernels_mutex_);
+  auto key = std::pair(program.module.data(), std::move(constants));
+  auto found = kernels_.find(key);
+  if (found == kernels_.end()) {
+    Kernel kernel = MakeKernel(*this, program, key.second);
+    found = kernels_.emplace(std::move(key), std::move(kernel)).first;
   }
-  throw std::runtime_error("Vulkan cannot allocate " + std::to_string(requirements.size) +
-                           " bytes on " + physical_.info.name + ": " + Describe(result) + ".");
-}
-
-Buffer Device::Upload(std::span<const std::byte> bytes) {
-  Buffer buffer = MakeBuffer(bytes.size(),
-                             VK_BUFFER_USAGE_STORAGE_BUFFER_BIT | VK_BUFFER_USAGE_TRANSFER_DST_BIT,
-                             VK_MEMORY_PROPERTY_DEVICE_LOCAL_BIT, 0);
-  const Buffer staging = MakeBuffer(
-      std::min<VkDeviceSize>(bytes.size(), kStagingBytes), VK_BUFFER_USAGE_TRANSFER_SRC_BIT,
-      VK_MEMORY_PROPERTY_HOST_VISIBLE_BIT | VK_MEMORY_PROPERTY_HOST_COHERENT_BIT, 0);
-  for (std::size_t offset = 0; offset < bytes.size(); offset += staging.mapped.size()) {
-    const auto part = bytes.subspan(offset, std::min(staging.mapped.size(), bytes.size() - offset));
-    std::memcpy(staging.mapped.data(), part.data(), part.size());
-    const Commands commands = BeginCommands();
-    const VkBufferCopy region{.dstOffset = offset, .size = part.size()};
-    functions_.vkCmdCopyBuffer(commands.buffer, staging.handle.get(), buffer.handle.get(), 1,
-                               &region);
-    // Makes the copy visible to shaders in all that the queue runs later.
-    const VkMemoryBarrier barrier{.srcAccessMask = VK_ACCESS_TRANSFER_WRITE_BIT,
-                                  .dstAccessMask = VK_ACCESS_SHADER_READ_BIT};
-    functions_.vkCmdPipelineBarrier(commands.buffer, VK_PIPELINE_STAGE_TRANSFER_BIT,
-                                    VK_PIPELINE_STAGE_COMPUTE_SHADER_BIT, 0, 1, &barrier, 0,
-                                    nullptr, 0, nullptr);
-    Check(functions_.vkEndCommandBuffer(commands.buffer), "record an upload");
-    Run(commands);
-  }
-  return buffer;
+  return found->second;
 }
 
 Commands Device::BeginCommands() const {
   Commands commands;
   const VkCommandPoolCreateInfo pool_info{.queueFamilyIndex = physical_.queue_family};
   VkCommandPool pool = nullptr;
-  Check(functions_.vkCreateCommandPool(handle_.get(), &pool_info, nullptr, &pool),
-        "make a command pool");
+  vulkan::Check(functions_.vkCreateCommandPool(handle_.get(), &pool_info, nullptr, &pool),
+                "make a command pool");
   commands.pool = Own(pool, functions_.vkDestroyCommandPool);
-
-  const VkFenceCreateInfo fence_info;
-  VkFence fence = nullptr;
-  Check(functions_.vkCreateFence(handle_.get(), &fence_info, nullptr, &fence), "make a fence");
-  commands.fence = Own(fence, functions_.vkDestroyFence);
 
   const VkCommandBufferAllocateInfo info{
       .commandPool = pool, .level = VK_COMMAND_BUFFER_LEVEL_PRIMARY, .commandBufferCount = 1};
-  Check(functions_.vkAllocateCommandBuffers(handle_.get(), &info, &commands.buffer),
-        "make a command buffer");
+  vulkan::Check(functions_.vkAllocateCommandBuffers(handle_.get(), &info, &commands.buffer),
+                "make a command buffer");
   const VkCommandBufferBeginInfo begin;
-  Check(functions_.vkBeginCommandBuffer(commands.buffer, &begin), "begin a command buffer");
+  vulkan::Check(functions_.vkBeginCommandBuffer(commands.buffer, &begin), "begin a command buffer");
   return commands;
 }
 
-void Device::Run(const Commands& commands) {
-  const VkFence fence = commands.fence.get();
-  Check(functions_.vkResetFences(handle_.get(), 1, &fence), "reset a fence");
-  const VkSubmitInfo submit{.commandBufferCount = 1, .pCommandBuffers = &commands.buffer};
-  {
-    const std::lock_guard lock(queue_mutex_);
-    Check(functions_.vkQueueSubmit(queue_, 1, &submit, fence), "submit work");
-  }
+Owned<VkFence> Device::MakeFence() const {
+  const VkFenceCreateInfo info;
+  VkFence fence = nullptr;
+  vulkan::Check(functions_.vkCreateFence(handle_.get(), &info, nullptr, &fence), "make a fence");
+  return Own(fence, functions_.vkDestroyFence);
+}
+
+void Device::Submit(std::span<const VkCommandBuffer> buffers, VkFence fence) {
+  const VkSubmitInfo submit{.commandBufferCount = static_cast<std::uint32_t>(buffers.size()),
+                            .pCommandBuffers = buffers.data()};
+  const std::lock_guard lock(queue_mutex_);
+  Check(functions_.vkQueueSubmit(queue_, 1, &submit, fence), "submit work");
+}
+
+void Device::Wait(VkFence fence) {
   Check(functions_.vkWaitForFences(handle_.get(), 1, &fence, VK_TRUE, UINT64_MAX),
         "finish its work");
+  Check(functions_.vkResetFences(handle_.get(), 1, &fence), "reset a fence");
+}
+
+std::shared_ptr<Device> OpenDevice(std::uint32_t index) {
+  static std::mutex mutex;
+  static std::vector<std::weak_ptr<Device>> open;
+
+  const Instance& instance = GetInstance();
+  if (index >= instance.devices.size()) {
+    throw std::invalid_argument("There is no device vulkan:" + std::to_string(index) + ". " +
+                                (instance.devices.empty()
+                                     ? instance.reason
+                                     : "`mlc_llm devices` lists those that there are."));
+  }
+  const std::lock_guard lock(mutex);
+  open.resize(instance.devices.size());
+  std::shared_ptr<Device> device = open[index].lock();
+  if (!device || device->lost()) {
+    device = std::make_shared<Device>(instance, instance.devices[index]);
+    open[index] = device;
+  }
+  return device;
 }
 
 }  // namespace mlc::vulkan

@@ -1,57 +1,46 @@
 #pragma once
 
-#include <cstddef>
+#include <atomic>
 #include <cstdint>
+#include <functional>
+#include <map>
 #include <memory>
 #include <mutex>
 #include <span>
-#include <type_traits>
+#include <vector>
 
+#include "vulkan/handles.h"
 #include "vulkan/instance.h"
+#include "vulkan/kernel.h"
+#include "vulkan/memory.h"
 
 namespace mlc::vulkan {
-
-template <typename Handle>
-struct Destroyer {
-  void operator()(Handle handle) const { destroy(device, handle, nullptr); }
-
-  VkDevice device = nullptr;
-  void (*destroy)(VkDevice, Handle, const VkAllocationCallbacks*) = nullptr;
-};
-
-struct DeviceDestroyer {
-  void operator()(VkDevice device) const { destroy(device, nullptr); }
-
-  PFN_vkDestroyDevice destroy = nullptr;
-};
-
-/// A handle that is destroyed with its owner; the Device must live longer.
-template <typename Handle>
-using Owned = std::unique_ptr<std::remove_pointer_t<Handle>, Destroyer<Handle>>;
-
-/// A buffer with memory of its own.
-struct Buffer {
-  Owned<VkDeviceMemory> memory;
-  Owned<VkBuffer> handle;
-  std::span<std::byte> mapped;  ///< empty unless the host can see the memory
-};
 
 /// A command buffer, recorded once and run as often as one likes.
 struct Commands {
   Owned<VkCommandPool> pool;
-  Owned<VkFence> fence;
   VkCommandBuffer buffer = nullptr;  ///< belongs to the pool
 };
 
-/// A logical device with one compute queue.
+/// A logical device with one compute queue, its memory and the kernels compiled for it.
 class Device {
  public:
   /// Throws std::runtime_error when the driver does not open the device.
   Device(const Instance& instance, const PhysicalDevice& physical);
+  ~Device();
 
   const PhysicalDevice& physical() const { return physical_; }
+  const Features& features() const { return physical_.capabilities.features; }
+  const Limits& limits() const { return physical_.capabilities.limits; }
   const DeviceFunctions& functions() const { return functions_; }
   VkDevice handle() const { return handle_.get(); }
+  Memory& memory() { return *memory_; }
+
+  /// A processor that plays a GPU.
+  bool software() const { return physical_.type == VK_PHYSICAL_DEVICE_TYPE_CPU; }
+
+  /// Whether the driver has given the device up; whoever comes next must open it anew.
+  bool lost() const { return lost_; }
 
   /// Takes over a handle that one of this device's vkCreate functions made.
   template <typename Handle>
@@ -60,31 +49,38 @@ class Device {
     return {handle, {handle_.get(), destroy}};
   }
 
-  /// Makes a buffer in memory with all `required` properties and, where there is room in such
-  /// memory, all `wanted` ones. Memory required to be host-visible is mapped.
-  Buffer MakeBuffer(VkDeviceSize size, VkBufferUsageFlags usage, VkMemoryPropertyFlags required,
-                    VkMemoryPropertyFlags wanted) const;
-
-  /// Makes a storage buffer in the device's own memory that holds `bytes`.
-  Buffer Upload(std::span<const std::byte> bytes);
+  /// The kernel of `program` with these specialization constants, by id; compiled on first use.
+  const Kernel& GetKernel(const Program& program, std::vector<std::uint32_t> constants);
 
   /// Makes a command buffer and begins its recording.
   Commands BeginCommands() const;
 
-  /// Runs recorded commands and waits until the device has done them. Safe to call from several
-  /// threads, each with commands of its own.
-  void Run(const Commands& commands);
+  Owned<VkFence> MakeFence() const;
+
+  /// Starts recorded commands, one after another; the device signals `fence` at their end. Safe to
+  /// call from several threads. This and `Wait` throw std::runtime_error when the device fails.
+  void Submit(std::span<const VkCommandBuffer> buffers, VkFence fence);
+
+  /// Waits for a fence, and resets it.
+  void Wait(VkFence fence);
+
+  /// Throws std::runtime_error("Vulkan cannot <action>: <reason>") unless `result` is success.
+  void Check(VkResult result, const char* action);
 
  private:
-  Owned<VkDeviceMemory> Allocate(const VkMemoryRequirements& requirements,
-                                 VkMemoryPropertyFlags required,
-                                 VkMemoryPropertyFlags wanted) const;
-
   const PhysicalDevice& physical_;
   DeviceFunctions functions_;
   std::unique_ptr<std::remove_pointer_t<VkDevice>, DeviceDestroyer> handle_;
   VkQueue queue_ = nullptr;
   std::mutex queue_mutex_;
+  std::atomic<bool> lost_ = false;
+  std::unique_ptr<Memory> memory_;
+  std::mutex kernels_mutex_;
+  std::map<std::pair<const std::uint32_t*, std::vector<std::uint32_t>>, Kernel> kernels_;
 };
+
+/// The open device called "vulkan:<index>", which all its users share. One that was lost is left to
+/// those who have it. Throws std::invalid_argument when there is none of that name.
+std::shared_ptr<Device> OpenDevice(std::uint32_t index);
 
 }  // namespace mlc::vulkan

@@ -1,6 +1,7 @@
 #include "vulkan/instance.h"
 
 #include <algorithm>
+#include <stdexcept>
 #include <string_view>
 
 #include "vulkan/loader.h"
@@ -87,6 +88,16 @@ std::string ListDevices(Instance& instance) {
   return instance.devices.empty() ? reason : "";
 }
 
+/// The same; what MLC_LLM_VULKAN_HIDE does not take is a reason too.
+std::string ListUsableDevices(Instance& instance) {
+  try {
+    return ListDevices(instance);
+  } catch (const std::invalid_argument& error) {
+    instance.devices.clear();
+    return error.what();
+  }
+}
+
 /// The loader's entry points, or the reason why there are none.
 std::string LoadGlobalFunctions(PFN_vkGetInstanceProcAddr get, GlobalFunctions* functions) {
   const char* missing = functions->Load([get](const char* name) { return get(nullptr, name); });
@@ -115,7 +126,7 @@ Instance MakeInstance() {
       [&](const char* name) { return loader.get_instance_proc_addr(instance.handle, name); });
   // Without even vkDestroyInstance there is nothing that could be cleaned up.
   instance.reason = missing == nullptr
-                        ? ListDevices(instance)
+                        ? ListUsableDevices(instance)
                         : "The Vulkan loader lacks " + std::string(missing) + ": update it.";
   return instance;
 }

@@ -1,10 +1,12 @@
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <string>
 #include <vector>
 
 #include "runtime/device.h"
+#include "vulkan/features.h"
 #include "vulkan/vulkan_api.h"
 
 namespace mlc::vulkan {
@@ -19,11 +21,12 @@ inline constexpr std::uint32_t kDeviceVersion = ApiVersion(1, 2);  ///< what the
 /// A device that the core can use.
 struct PhysicalDevice {
   VkPhysicalDevice handle = nullptr;
+  std::uint32_t api_version = 0;
   std::uint32_t queue_family = 0;  ///< the first one with compute
-  bool subgroup_arithmetic = false;
   VkPhysicalDeviceType type{};
-  VkPhysicalDeviceLimits limits{};
+  Capabilities capabilities;
   VkPhysicalDeviceMemoryProperties memory{};
+  std::array<std::uint8_t, VK_UUID_SIZE> cache_uuid{};  ///< of pipelines that the driver compiles
   DeviceInfo info;
 };
 

@@ -2,6 +2,7 @@
 
 #include <vector>
 
+#include "vulkan/device.h"
 #include "vulkan/result.h"
 
 namespace mlc::vulkan {
@@ -28,7 +29,7 @@ Owned<VkPipelineLayout> MakePipelineLayout(const Device& device, VkDescriptorSet
   const VkPushConstantRange range{.stageFlags = VK_SHADER_STAGE_COMPUTE_BIT, .size = push_bytes};
   const VkPipelineLayoutCreateInfo info{.setLayoutCount = 1,
                                         .pSetLayouts = &set_layout,
-                                        .pushConstantRangeCount = 1,
+                                        .pushConstantRangeCount = push_bytes > 0 ? 1u : 0u,
                                         .pPushConstantRanges = &range};
   VkPipelineLayout layout = nullptr;
   const DeviceFunctions& functions = device.functions();
@@ -74,44 +75,16 @@ Owned<VkPipeline> MakePipeline(const Device& device, VkPipelineLayout layout,
 
 }  // namespace
 
-Kernel MakeKernel(const Device& device, std::span<const std::uint32_t> module,
-                  std::uint32_t buffers, std::uint32_t push_bytes,
+Kernel MakeKernel(Device& device, const Program& program,
                   std::span<const std::uint32_t> constants) {
   Kernel kernel;
-  kernel.set_layout = MakeSetLayout(device, buffers);
-  kernel.layout = MakePipelineLayout(device, kernel.set_layout.get(), push_bytes);
-  kernel.pipeline = MakePipeline(device, kernel.layout.get(), module, constants);
+  kernel.buffers = program.buffers;
+  kernel.written = program.written;
+  kernel.push_bytes = program.push_bytes;
+  kernel.set_layout = MakeSetLayout(device, program.buffers);
+  kernel.layout = MakePipelineLayout(device, kernel.set_layout.get(), program.push_bytes);
+  kernel.pipeline = MakePipeline(device, kernel.layout.get(), program.module, constants);
   return kernel;
-}
-
-Binding Bind(const Device& device, const Kernel& kernel,
-             std::initializer_list<const Buffer*> buffers) {
-  const DeviceFunctions& functions = device.functions();
-  const VkDescriptorPoolSize size{.type = VK_DESCRIPTOR_TYPE_STORAGE_BUFFER,
-                                  .descriptorCount = static_cast<std::uint32_t>(buffers.size())};
-  const VkDescriptorPoolCreateInfo pool_info{.maxSets = 1, .poolSizeCount = 1, .pPoolSizes = &size};
-  VkDescriptorPool pool = nullptr;
-  Check(functions.vkCreateDescriptorPool(device.handle(), &pool_info, nullptr, &pool),
-        "make a descriptor pool");
-  Binding binding{.pool = device.Own(pool, functions.vkDestroyDescriptorPool)};
-
-  const VkDescriptorSetLayout layout = kernel.set_layout.get();
-  const VkDescriptorSetAllocateInfo info{
-      .descriptorPool = pool, .descriptorSetCount = 1, .pSetLayouts = &layout};
-  Check(functions.vkAllocateDescriptorSets(device.handle(), &info, &binding.set),
-        "make a descriptor set");
-
-  std::vector<VkDescriptorBufferInfo> infos;
-  for (const Buffer* buffer : buffers) {
-    infos.push_back({.buffer = buffer->handle.get(), .range = VK_WHOLE_SIZE});
-  }
-  // Consecutive bindings of one kind can be written as if they were one array.
-  const VkWriteDescriptorSet write{.dstSet = binding.set,
-                                   .descriptorCount = static_cast<std::uint32_t>(infos.size()),
-                                   .descriptorType = VK_DESCRIPTOR_TYPE_STORAGE_BUFFER,
-                                   .pBufferInfo = infos.data()};
-  functions.vkUpdateDescriptorSets(device.handle(), 1, &write, 0, nullptr);
-  return binding;
 }
 
 }  // namespace mlc::vulkan

@@ -1,6 +1,7 @@
 #include "vulkan/physical_device.h"
 
 #include <algorithm>
+#include <cstdlib>
 #include <optional>
 #include <span>
 #include <string_view>
@@ -43,54 +44,97 @@ std::optional<std::uint32_t> FindComputeQueue(const InstanceFunctions& functions
   return std::nullopt;
 }
 
-std::vector<VkExtensionProperties> ListExtensions(const InstanceFunctions& functions,
-                                                  VkPhysicalDevice handle) {
-  std::uint32_t count = 0;
-  functions.vkEnumerateDeviceExtensionProperties(handle, nullptr, &count, nullptr);
-  std::vector<VkExtensionProperties> extensions(count);
-  functions.vkEnumerateDeviceExtensionProperties(handle, nullptr, &count, extensions.data());
-  extensions.resize(count);
-  return extensions;
-}
+/// The extensions that a device offers.
+class Extensions {
+ public:
+  Extensions(const InstanceFunctions& functions, VkPhysicalDevice handle) {
+    std::uint32_t count = 0;
+    functions.vkEnumerateDeviceExtensionProperties(handle, nullptr, &count, nullptr);
+    offered_.resize(count);
+    functions.vkEnumerateDeviceExtensionProperties(handle, nullptr, &count, offered_.data());
+    offered_.resize(count);
+  }
 
-/// The fast paths that the device offers, by the names that `mlc_llm devices` shows.
-std::vector<std::string> ListFeatures(const InstanceFunctions& functions, VkPhysicalDevice handle,
-                                      std::uint32_t api_version) {
-  const auto extensions = ListExtensions(functions, handle);
-  const auto offers = [&](std::string_view name) {
-    return std::ranges::any_of(extensions, [name](const VkExtensionProperties& extension) {
+  bool Offers(std::string_view name) const {
+    return std::ranges::any_of(offered_, [name](const VkExtensionProperties& extension) {
       return std::string_view(extension.extensionName) == name;
     });
-  };
-  VkPhysicalDeviceFeatures2 features;
+  }
+
+ private:
+  std::vector<VkExtensionProperties> offered_;
+};
+
+/// The feature structures of all versions and extensions that a device knows, as one chain.
+struct FeatureChain {
+  FeatureChain(std::uint32_t api_version, const Extensions& extensions) {
+    core.pNext = &vulkan11;
+    vulkan11.pNext = &vulkan12;
+    void** next = &vulkan12.pNext;
+    const auto add = [&](auto& structure, bool in_core, const char* extension) {
+      if (!in_core && !extensions.Offers(extension)) return;
+      if (!in_core) names.push_back(extension);
+      *next = &structure;
+      next = &structure.pNext;
+    };
+    const bool vulkan13 = api_version >= ApiVersion(1, 3);
+    add(dot_product, vulkan13, VK_KHR_SHADER_INTEGER_DOT_PRODUCT_EXTENSION_NAME);
+    add(subgroup_size, vulkan13, VK_EXT_SUBGROUP_SIZE_CONTROL_EXTENSION_NAME);
+    add(matrix, false, VK_KHR_COOPERATIVE_MATRIX_EXTENSION_NAME);
+  }
+  FeatureChain(const FeatureChain&) = delete;  // the links are addresses
+  FeatureChain& operator=(const FeatureChain&) = delete;
+
+  VkPhysicalDeviceFeatures2 core;
   VkPhysicalDeviceVulkan11Features vulkan11;
   VkPhysicalDeviceVulkan12Features vulkan12;
   VkPhysicalDeviceShaderIntegerDotProductFeatures dot_product;
+  VkPhysicalDeviceSubgroupSizeControlFeatures subgroup_size;
   VkPhysicalDeviceCooperativeMatrixFeaturesKHR matrix;
-  features.pNext = &vulkan11;
-  vulkan11.pNext = &vulkan12;
-  // A structure may be asked for only where its version or extension is there.
-  void** next = &vulkan12.pNext;
-  if (api_version >= ApiVersion(1, 3) || offers(VK_KHR_SHADER_INTEGER_DOT_PRODUCT_EXTENSION_NAME)) {
-    *next = &dot_product;
-    next = &dot_product.pNext;
-  }
-  if (offers(VK_KHR_COOPERATIVE_MATRIX_EXTENSION_NAME)) *next = &matrix;
-  functions.vkGetPhysicalDeviceFeatures2(handle, &features);
+  std::vector<const char*> names;  ///< extensions to be enabled for these structures
+};
 
-  std::vector<std::string> names;
-  if (vulkan11.storageBuffer16BitAccess) names.emplace_back("storage-16bit");
-  if (vulkan12.shaderFloat16) names.emplace_back("float16");
-  if (dot_product.shaderIntegerDotProduct) names.emplace_back("integer-dot-product");
-  if (matrix.cooperativeMatrix) names.emplace_back("cooperative-matrix");
-  return names;
+std::vector<VkCooperativeMatrixPropertiesKHR> ListMatrices(const InstanceFunctions& functions,
+                                                           VkPhysicalDevice handle) {
+  std::uint32_t count = 0;
+  if (functions.vkGetPhysicalDeviceCooperativeMatrixPropertiesKHR == nullptr) return {};
+  functions.vkGetPhysicalDeviceCooperativeMatrixPropertiesKHR(handle, &count, nullptr);
+  std::vector<VkCooperativeMatrixPropertiesKHR> matrices(count);
+  functions.vkGetPhysicalDeviceCooperativeMatrixPropertiesKHR(handle, &count, matrices.data());
+  matrices.resize(count);
+  return matrices;
+}
+
+Features ReadFeatures(const FeatureChain& chain, const VkPhysicalDeviceSubgroupProperties& subgroup,
+                      const Extensions& extensions) {
+  const bool in_compute = subgroup.supportedStages & VK_SHADER_STAGE_COMPUTE_BIT;
+  const auto supports = [&](VkSubgroupFeatureFlagBits operation) {
+    return in_compute && (subgroup.supportedOperations & operation);
+  };
+  return {
+      .subgroup_arithmetic = supports(VK_SUBGROUP_FEATURE_ARITHMETIC_BIT),
+      .subgroup_shuffle = supports(VK_SUBGROUP_FEATURE_SHUFFLE_BIT),
+      .subgroup_size_control = chain.subgroup_size.subgroupSizeControl == VK_TRUE &&
+                               chain.subgroup_size.computeFullSubgroups == VK_TRUE,
+      .storage_16bit = chain.vulkan11.storageBuffer16BitAccess == VK_TRUE &&
+                       chain.core.features.shaderInt16 == VK_TRUE,
+      .storage_8bit =
+          chain.vulkan12.storageBuffer8BitAccess == VK_TRUE && chain.vulkan12.shaderInt8 == VK_TRUE,
+      .float16 = chain.vulkan12.shaderFloat16 == VK_TRUE,
+      .dot_product = chain.dot_product.shaderIntegerDotProduct == VK_TRUE,
+      .cooperative_matrix =
+          chain.matrix.cooperativeMatrix == VK_TRUE && chain.vulkan12.vulkanMemoryModel == VK_TRUE,
+      .memory_budget = extensions.Offers(VK_EXT_MEMORY_BUDGET_EXTENSION_NAME),
+  };
 }
 
 }  // namespace
 
 PhysicalDevice Inspect(const InstanceFunctions& functions, VkPhysicalDevice handle,
                        std::string* reason) {
-  VkPhysicalDeviceSubgroupProperties subgroup;
+  VkPhysicalDeviceSubgroupSizeControlProperties sizes;
+  VkPhysicalDeviceMaintenance3Properties maintenance3;
+  VkPhysicalDeviceSubgroupProperties subgroup{.pNext = &maintenance3};
   VkPhysicalDeviceDriverProperties driver{.pNext = &subgroup};
   VkPhysicalDeviceProperties2 properties;
   // Which structures a device knows depends on its version, so that is asked for first.
@@ -106,25 +150,85 @@ PhysicalDevice Inspect(const InstanceFunctions& functions, VkPhysicalDevice hand
     *reason = "The device " + name + " has no compute queue: use another one.";
     return {};
   }
+  const Extensions extensions(functions, handle);
+  FeatureChain chain(core.apiVersion, extensions);
+  functions.vkGetPhysicalDeviceFeatures2(handle, &chain.core);
+  if (chain.subgroup_size.subgroupSizeControl) maintenance3.pNext = &sizes;
   properties.pNext = &driver;
   functions.vkGetPhysicalDeviceProperties2(handle, &properties);
 
   PhysicalDevice device;
   device.handle = handle;
+  device.api_version = core.apiVersion;
   device.queue_family = *queue_family;
-  device.subgroup_arithmetic = (subgroup.supportedStages & VK_SHADER_STAGE_COMPUTE_BIT) &&
-                               (subgroup.supportedOperations & VK_SUBGROUP_FEATURE_ARITHMETIC_BIT);
   device.type = core.deviceType;
-  device.limits = core.limits;
   functions.vkGetPhysicalDeviceMemoryProperties(handle, &device.memory);
+  std::ranges::copy(core.pipelineCacheUUID, device.cache_uuid.begin());
+
+  Capabilities& capabilities = device.capabilities;
+  capabilities.features = ReadFeatures(chain, subgroup, extensions);
+  capabilities.limits = {
+      .buffer_range = core.limits.maxStorageBufferRange,
+      .allocation = maintenance3.maxMemoryAllocationSize,
+      .invocations = std::min(core.limits.maxComputeWorkGroupInvocations,
+                              core.limits.maxComputeWorkGroupSize[0]),
+      .shared_bytes = core.limits.maxComputeSharedMemorySize,
+      .workgroups = core.limits.maxComputeWorkGroupCount[0],
+      .alignment = static_cast<std::uint32_t>(core.limits.minStorageBufferOffsetAlignment),
+      .subgroup_size = subgroup.subgroupSize,
+      .min_subgroup_size = subgroup.subgroupSize,
+      .max_subgroup_size = subgroup.subgroupSize};
+  if (capabilities.features.subgroup_size_control) {
+    capabilities.limits.min_subgroup_size = sizes.minSubgroupSize;
+    capabilities.limits.max_subgroup_size = sizes.maxSubgroupSize;
+  }
+  if (capabilities.features.cooperative_matrix) {
+    capabilities.matrices = ListMatrices(functions, handle);
+  }
+  const char* const hidden = std::getenv("MLC_LLM_VULKAN_HIDE");
+  if (hidden != nullptr) Hide(hidden, capabilities);
+
   device.info.name = name;
   device.info.type = TypeName(core.deviceType);
   device.info.driver = std::string(driver.driverName) + " " + driver.driverInfo;
   device.info.memory_bytes = DeviceMemory(device.memory);
   device.info.subgroup_size = subgroup.subgroupSize;
-  device.info.features = ListFeatures(functions, handle, core.apiVersion);
-  if (device.subgroup_arithmetic) device.info.features.emplace_back("subgroup-arithmetic");
+  device.info.features = ListFeatures(capabilities.features, true);
+  device.info.missing = ListFeatures(capabilities.features, false);
   return device;
+}
+
+VkResult CreateDevice(const InstanceFunctions& functions, const PhysicalDevice& physical,
+                      VkDevice* device) {
+  const Extensions extensions(functions, physical.handle);
+  FeatureChain offered(physical.api_version, extensions);
+  FeatureChain enabled(physical.api_version, extensions);
+  functions.vkGetPhysicalDeviceFeatures2(physical.handle, &offered.core);
+  const Features& features = physical.capabilities.features;
+  const auto flag = [](bool value) { return value ? VK_TRUE : 0u; };
+  enabled.core.features.shaderInt16 = flag(features.storage_16bit);
+  enabled.vulkan11.storageBuffer16BitAccess = flag(features.storage_16bit);
+  enabled.vulkan12.storageBuffer8BitAccess = flag(features.storage_8bit);
+  enabled.vulkan12.shaderInt8 = flag(features.storage_8bit);
+  enabled.vulkan12.shaderFloat16 = flag(features.float16);
+  enabled.vulkan12.vulkanMemoryModel = offered.vulkan12.vulkanMemoryModel;
+  enabled.vulkan12.vulkanMemoryModelDeviceScope = offered.vulkan12.vulkanMemoryModelDeviceScope;
+  enabled.dot_product.shaderIntegerDotProduct = flag(features.dot_product);
+  enabled.subgroup_size.subgroupSizeControl = flag(features.subgroup_size_control);
+  enabled.subgroup_size.computeFullSubgroups = flag(features.subgroup_size_control);
+  enabled.matrix.cooperativeMatrix = flag(features.cooperative_matrix);
+  std::vector<const char*> names = enabled.names;
+  if (features.memory_budget) names.push_back(VK_EXT_MEMORY_BUDGET_EXTENSION_NAME);
+
+  const float priority = 1.0f;
+  const VkDeviceQueueCreateInfo queue{
+      .queueFamilyIndex = physical.queue_family, .queueCount = 1, .pQueuePriorities = &priority};
+  const VkDeviceCreateInfo info{.pNext = &enabled.core,
+                                .queueCreateInfoCount = 1,
+                                .pQueueCreateInfos = &queue,
+                                .enabledExtensionCount = static_cast<std::uint32_t>(names.size()),
+                                .ppEnabledExtensionNames = names.data()};
+  return functions.vkCreateDevice(physical.handle, &info, nullptr, device);
 }
 
 }  // namespace mlc::vulkan

@@ -14,6 +14,8 @@ namespace mlc::vulkan {
 static_assert(sizeof(void*) == 8, "handles are pointers on 64-bit platforms only");
 
 inline constexpr char VK_EXT_DEBUG_UTILS_EXTENSION_NAME[] = "VK_EXT_debug_utils";
+inline constexpr char VK_EXT_MEMORY_BUDGET_EXTENSION_NAME[] = "VK_EXT_memory_budget";
+inline constexpr char VK_EXT_SUBGROUP_SIZE_CONTROL_EXTENSION_NAME[] = "VK_EXT_subgroup_size_control";
 inline constexpr char VK_KHR_COOPERATIVE_MATRIX_EXTENSION_NAME[] = "VK_KHR_cooperative_matrix";
 inline constexpr char VK_KHR_SHADER_INTEGER_DOT_PRODUCT_EXTENSION_NAME[] = "VK_KHR_shader_integer_dot_product";
 inline constexpr std::uint32_t VK_MAX_DRIVER_INFO_SIZE = 256;
@@ -43,6 +45,7 @@ enum VkAccessFlagBits : std::uint32_t {
   VK_ACCESS_HOST_READ_BIT = 0x2000,
   VK_ACCESS_SHADER_READ_BIT = 0x20,
   VK_ACCESS_SHADER_WRITE_BIT = 0x40,
+  VK_ACCESS_TRANSFER_READ_BIT = 0x800,
   VK_ACCESS_TRANSFER_WRITE_BIT = 0x1000,
 };
 enum VkBufferUsageFlagBits : std::uint32_t {
@@ -102,7 +105,9 @@ enum VkShaderStageFlagBits : std::uint32_t {
 };
 enum VkSubgroupFeatureFlagBits : std::uint32_t {
   VK_SUBGROUP_FEATURE_ARITHMETIC_BIT = 0x4,
+  VK_SUBGROUP_FEATURE_SHUFFLE_BIT = 0x10,
 };
+using VkAccessFlags = VkFlags;
 enum VkSystemAllocationScope : std::int32_t {};
 using PFN_vkAllocationFunction = void* (*)(void* pUserData, std::size_t size, std::size_t alignment, VkSystemAllocationScope allocationScope);
 using PFN_vkReallocationFunction = void* (*)(void* pUserData, void* pOriginal, std::size_t size, std::size_t alignment, VkSystemAllocationScope allocationScope);
@@ -125,6 +130,7 @@ enum VkStructureType : std::int32_t {
   VK_STRUCTURE_TYPE_COMMAND_BUFFER_BEGIN_INFO = 42,
   VK_STRUCTURE_TYPE_COMMAND_POOL_CREATE_INFO = 39,
   VK_STRUCTURE_TYPE_COMPUTE_PIPELINE_CREATE_INFO = 29,
+  VK_STRUCTURE_TYPE_COOPERATIVE_MATRIX_PROPERTIES_KHR = 1000506001,
   VK_STRUCTURE_TYPE_DEBUG_UTILS_MESSENGER_CALLBACK_DATA_EXT = 1000128003,
   VK_STRUCTURE_TYPE_DEBUG_UTILS_MESSENGER_CREATE_INFO_EXT = 1000128004,
   VK_STRUCTURE_TYPE_DESCRIPTOR_POOL_CREATE_INFO = 33,
@@ -139,9 +145,14 @@ enum VkStructureType : std::int32_t {
   VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_COOPERATIVE_MATRIX_FEATURES_KHR = 1000506000,
   VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_DRIVER_PROPERTIES = 1000196000,
   VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_FEATURES_2 = 1000059000,
+  VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_MAINTENANCE_3_PROPERTIES = 1000168000,
+  VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_MEMORY_BUDGET_PROPERTIES_EXT = 1000237000,
+  VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_MEMORY_PROPERTIES_2 = 1000059006,
   VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_PROPERTIES_2 = 1000059001,
   VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_SHADER_INTEGER_DOT_PRODUCT_FEATURES = 1000280000,
   VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_SUBGROUP_PROPERTIES = 1000094000,
+  VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_SUBGROUP_SIZE_CONTROL_FEATURES = 1000225002,
+  VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_SUBGROUP_SIZE_CONTROL_PROPERTIES = 1000225000,
   VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_VULKAN_1_1_FEATURES = 49,
   VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_VULKAN_1_2_FEATURES = 51,
   VK_STRUCTURE_TYPE_PIPELINE_LAYOUT_CREATE_INFO = 30,
@@ -234,6 +245,21 @@ struct VkComputePipelineCreateInfo {
   VkPipelineLayout layout{};
   VkPipeline basePipelineHandle{};
   std::int32_t basePipelineIndex{};
+};
+enum VkComponentTypeKHR : std::int32_t {};
+enum VkScopeKHR : std::int32_t {};
+struct VkCooperativeMatrixPropertiesKHR {
+  VkStructureType sType = VK_STRUCTURE_TYPE_COOPERATIVE_MATRIX_PROPERTIES_KHR;
+  void* pNext{};
+  std::uint32_t MSize{};
+  std::uint32_t NSize{};
+  std::uint32_t KSize{};
+  VkComponentTypeKHR AType{};
+  VkComponentTypeKHR BType{};
+  VkComponentTypeKHR CType{};
+  VkComponentTypeKHR ResultType{};
+  VkBool32 saturatingAccumulation{};
+  VkScopeKHR scope{};
 };
 using VkDebugUtilsMessageTypeFlagsEXT = VkFlags;
 using VkDebugUtilsMessengerCallbackDataFlagsEXT = VkFlags;
@@ -361,7 +387,6 @@ struct VkMemoryAllocateInfo {
   VkDeviceSize allocationSize{};
   std::uint32_t memoryTypeIndex{};
 };
-using VkAccessFlags = VkFlags;
 struct VkMemoryBarrier {
   VkStructureType sType = VK_STRUCTURE_TYPE_MEMORY_BARRIER;
   const void* pNext{};
@@ -462,6 +487,33 @@ struct VkPhysicalDeviceFeatures2 {
   VkStructureType sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_FEATURES_2;
   void* pNext{};
   VkPhysicalDeviceFeatures features{};
+};
+struct VkPhysicalDeviceMaintenance3Properties {
+  VkStructureType sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_MAINTENANCE_3_PROPERTIES;
+  void* pNext{};
+  std::uint32_t maxPerSetDescriptors{};
+  VkDeviceSize maxMemoryAllocationSize{};
+};
+struct VkPhysicalDeviceMemoryBudgetPropertiesEXT {
+  VkStructureType sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_MEMORY_BUDGET_PROPERTIES_EXT;
+  void* pNext{};
+  VkDeviceSize heapBudget[VK_MAX_MEMORY_HEAPS]{};
+  VkDeviceSize heapUsage[VK_MAX_MEMORY_HEAPS]{};
+};
+struct VkMemoryType {
+  VkMemoryPropertyFlags propertyFlags{};
+  std::uint32_t heapIndex{};
+};
+struct VkPhysicalDeviceMemoryProperties {
+  std::uint32_t memoryTypeCount{};
+  VkMemoryType memoryTypes[VK_MAX_MEMORY_TYPES]{};
+  std::uint32_t memoryHeapCount{};
+  VkMemoryHeap memoryHeaps[VK_MAX_MEMORY_HEAPS]{};
+};
+struct VkPhysicalDeviceMemoryProperties2 {
+  VkStructureType sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_MEMORY_PROPERTIES_2;
+  void* pNext{};
+  VkPhysicalDeviceMemoryProperties memoryProperties{};
 };
 using VkSampleCountFlags = VkFlags;
 struct VkPhysicalDeviceLimits {
@@ -572,16 +624,6 @@ struct VkPhysicalDeviceLimits {
   VkDeviceSize optimalBufferCopyRowPitchAlignment{};
   VkDeviceSize nonCoherentAtomSize{};
 };
-struct VkMemoryType {
-  VkMemoryPropertyFlags propertyFlags{};
-  std::uint32_t heapIndex{};
-};
-struct VkPhysicalDeviceMemoryProperties {
-  std::uint32_t memoryTypeCount{};
-  VkMemoryType memoryTypes[VK_MAX_MEMORY_TYPES]{};
-  std::uint32_t memoryHeapCount{};
-  VkMemoryHeap memoryHeaps[VK_MAX_MEMORY_HEAPS]{};
-};
 struct VkPhysicalDeviceSparseProperties {
   VkBool32 residencyStandard2DBlockShape{};
   VkBool32 residencyStandard2DMultisampleBlockShape{};
@@ -618,6 +660,20 @@ struct VkPhysicalDeviceSubgroupProperties {
   VkShaderStageFlags supportedStages{};
   VkSubgroupFeatureFlags supportedOperations{};
   VkBool32 quadOperationsInAllStages{};
+};
+struct VkPhysicalDeviceSubgroupSizeControlFeatures {
+  VkStructureType sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_SUBGROUP_SIZE_CONTROL_FEATURES;
+  void* pNext{};
+  VkBool32 subgroupSizeControl{};
+  VkBool32 computeFullSubgroups{};
+};
+struct VkPhysicalDeviceSubgroupSizeControlProperties {
+  VkStructureType sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_SUBGROUP_SIZE_CONTROL_PROPERTIES;
+  void* pNext{};
+  std::uint32_t minSubgroupSize{};
+  std::uint32_t maxSubgroupSize{};
+  std::uint32_t maxComputeWorkgroupSubgroups{};
+  VkShaderStageFlags requiredSubgroupSizeStages{};
 };
 struct VkPhysicalDeviceVulkan11Features {
   VkStructureType sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_VULKAN_1_1_FEATURES;
@@ -701,6 +757,7 @@ struct VkPipelineLayoutCreateInfo {
   std::uint32_t pushConstantRangeCount{};
   const VkPushConstantRange* pPushConstantRanges{};
 };
+using VkPipelineStageFlags = VkFlags;
 using VkQueue = struct VkQueue_T*;
 using VkQueueFlags = VkFlags;
 struct VkExtent3D {
@@ -723,7 +780,6 @@ struct VkShaderModuleCreateInfo {
   const std::uint32_t* pCode{};
 };
 using VkSemaphore = struct VkSemaphore_T*;
-using VkPipelineStageFlags = VkFlags;
 struct VkSubmitInfo {
   VkStructureType sType = VK_STRUCTURE_TYPE_SUBMIT_INFO;
   const void* pNext{};
@@ -762,6 +818,7 @@ using PFN_vkCmdBindDescriptorSets = void (*)(VkCommandBuffer commandBuffer, VkPi
 using PFN_vkCmdBindPipeline = void (*)(VkCommandBuffer commandBuffer, VkPipelineBindPoint pipelineBindPoint, VkPipeline pipeline);
 using PFN_vkCmdCopyBuffer = void (*)(VkCommandBuffer commandBuffer, VkBuffer srcBuffer, VkBuffer dstBuffer, std::uint32_t regionCount, const VkBufferCopy* pRegions);
 using PFN_vkCmdDispatch = void (*)(VkCommandBuffer commandBuffer, std::uint32_t groupCountX, std::uint32_t groupCountY, std::uint32_t groupCountZ);
+using PFN_vkCmdFillBuffer = void (*)(VkCommandBuffer commandBuffer, VkBuffer dstBuffer, VkDeviceSize dstOffset, VkDeviceSize size, std::uint32_t data);
 using PFN_vkCmdPipelineBarrier = void (*)(VkCommandBuffer commandBuffer, VkPipelineStageFlags srcStageMask, VkPipelineStageFlags dstStageMask, VkDependencyFlags dependencyFlags, std::uint32_t memoryBarrierCount, const VkMemoryBarrier* pMemoryBarriers, std::uint32_t bufferMemoryBarrierCount, const VkBufferMemoryBarrier* pBufferMemoryBarriers, std::uint32_t imageMemoryBarrierCount, const VkImageMemoryBarrier* pImageMemoryBarriers);
 using PFN_vkCmdPushConstants = void (*)(VkCommandBuffer commandBuffer, VkPipelineLayout layout, VkShaderStageFlags stageFlags, std::uint32_t offset, std::uint32_t size, const void* pValues);
 using PFN_vkCreateBuffer = VkResult (*)(VkDevice device, const VkBufferCreateInfo* pCreateInfo, const VkAllocationCallbacks* pAllocator, VkBuffer* pBuffer);
@@ -793,8 +850,10 @@ using PFN_vkGetBufferMemoryRequirements = void (*)(VkDevice device, VkBuffer buf
 using PFN_vkGetDeviceProcAddr = PFN_vkVoidFunction (*)(VkDevice device, const char* pName);
 using PFN_vkGetDeviceQueue = void (*)(VkDevice device, std::uint32_t queueFamilyIndex, std::uint32_t queueIndex, VkQueue* pQueue);
 using PFN_vkGetInstanceProcAddr = PFN_vkVoidFunction (*)(VkInstance instance, const char* pName);
+using PFN_vkGetPhysicalDeviceCooperativeMatrixPropertiesKHR = VkResult (*)(VkPhysicalDevice physicalDevice, std::uint32_t* pPropertyCount, VkCooperativeMatrixPropertiesKHR* pProperties);
 using PFN_vkGetPhysicalDeviceFeatures2 = void (*)(VkPhysicalDevice physicalDevice, VkPhysicalDeviceFeatures2* pFeatures);
 using PFN_vkGetPhysicalDeviceMemoryProperties = void (*)(VkPhysicalDevice physicalDevice, VkPhysicalDeviceMemoryProperties* pMemoryProperties);
+using PFN_vkGetPhysicalDeviceMemoryProperties2 = void (*)(VkPhysicalDevice physicalDevice, VkPhysicalDeviceMemoryProperties2* pMemoryProperties);
 using PFN_vkGetPhysicalDeviceProperties2 = void (*)(VkPhysicalDevice physicalDevice, VkPhysicalDeviceProperties2* pProperties);
 using PFN_vkGetPhysicalDeviceQueueFamilyProperties = void (*)(VkPhysicalDevice physicalDevice, std::uint32_t* pQueueFamilyPropertyCount, VkQueueFamilyProperties* pQueueFamilyProperties);
 using PFN_vkMapMemory = VkResult (*)(VkDevice device, VkDeviceMemory memory, VkDeviceSize offset, VkDeviceSize size, VkMemoryMapFlags flags, void** ppData);
@@ -809,6 +868,7 @@ struct GlobalFunctions {
   PFN_vkEnumerateInstanceVersion vkEnumerateInstanceVersion = nullptr;
 
   /// Fills the table by `find(name)`; returns the first name not found, or nullptr.
+  /// Functions of extensions may be missing: they stay null.
   template <typename Find>
   const char* Load(Find find) {
     if (!(vkCreateInstance = reinterpret_cast<PFN_vkCreateInstance>(find("vkCreateInstance")))) return "vkCreateInstance";
@@ -823,20 +883,25 @@ struct InstanceFunctions {
   PFN_vkEnumerateDeviceExtensionProperties vkEnumerateDeviceExtensionProperties = nullptr;
   PFN_vkEnumeratePhysicalDevices vkEnumeratePhysicalDevices = nullptr;
   PFN_vkGetDeviceProcAddr vkGetDeviceProcAddr = nullptr;
+  PFN_vkGetPhysicalDeviceCooperativeMatrixPropertiesKHR vkGetPhysicalDeviceCooperativeMatrixPropertiesKHR = nullptr;
   PFN_vkGetPhysicalDeviceFeatures2 vkGetPhysicalDeviceFeatures2 = nullptr;
   PFN_vkGetPhysicalDeviceMemoryProperties vkGetPhysicalDeviceMemoryProperties = nullptr;
+  PFN_vkGetPhysicalDeviceMemoryProperties2 vkGetPhysicalDeviceMemoryProperties2 = nullptr;
   PFN_vkGetPhysicalDeviceProperties2 vkGetPhysicalDeviceProperties2 = nullptr;
   PFN_vkGetPhysicalDeviceQueueFamilyProperties vkGetPhysicalDeviceQueueFamilyProperties = nullptr;
 
   /// Fills the table by `find(name)`; returns the first name not found, or nullptr.
+  /// Functions of extensions may be missing: they stay null.
   template <typename Find>
   const char* Load(Find find) {
     if (!(vkCreateDevice = reinterpret_cast<PFN_vkCreateDevice>(find("vkCreateDevice")))) return "vkCreateDevice";
     if (!(vkEnumerateDeviceExtensionProperties = reinterpret_cast<PFN_vkEnumerateDeviceExtensionProperties>(find("vkEnumerateDeviceExtensionProperties")))) return "vkEnumerateDeviceExtensionProperties";
     if (!(vkEnumeratePhysicalDevices = reinterpret_cast<PFN_vkEnumeratePhysicalDevices>(find("vkEnumeratePhysicalDevices")))) return "vkEnumeratePhysicalDevices";
     if (!(vkGetDeviceProcAddr = reinterpret_cast<PFN_vkGetDeviceProcAddr>(find("vkGetDeviceProcAddr")))) return "vkGetDeviceProcAddr";
+    vkGetPhysicalDeviceCooperativeMatrixPropertiesKHR = reinterpret_cast<PFN_vkGetPhysicalDeviceCooperativeMatrixPropertiesKHR>(find("vkGetPhysicalDeviceCooperativeMatrixPropertiesKHR"));
     if (!(vkGetPhysicalDeviceFeatures2 = reinterpret_cast<PFN_vkGetPhysicalDeviceFeatures2>(find("vkGetPhysicalDeviceFeatures2")))) return "vkGetPhysicalDeviceFeatures2";
     if (!(vkGetPhysicalDeviceMemoryProperties = reinterpret_cast<PFN_vkGetPhysicalDeviceMemoryProperties>(find("vkGetPhysicalDeviceMemoryProperties")))) return "vkGetPhysicalDeviceMemoryProperties";
+    if (!(vkGetPhysicalDeviceMemoryProperties2 = reinterpret_cast<PFN_vkGetPhysicalDeviceMemoryProperties2>(find("vkGetPhysicalDeviceMemoryProperties2")))) return "vkGetPhysicalDeviceMemoryProperties2";
     if (!(vkGetPhysicalDeviceProperties2 = reinterpret_cast<PFN_vkGetPhysicalDeviceProperties2>(find("vkGetPhysicalDeviceProperties2")))) return "vkGetPhysicalDeviceProperties2";
     if (!(vkGetPhysicalDeviceQueueFamilyProperties = reinterpret_cast<PFN_vkGetPhysicalDeviceQueueFamilyProperties>(find("vkGetPhysicalDeviceQueueFamilyProperties")))) return "vkGetPhysicalDeviceQueueFamilyProperties";
     return nullptr;
@@ -853,6 +918,7 @@ struct DeviceFunctions {
   PFN_vkCmdBindPipeline vkCmdBindPipeline = nullptr;
   PFN_vkCmdCopyBuffer vkCmdCopyBuffer = nullptr;
   PFN_vkCmdDispatch vkCmdDispatch = nullptr;
+  PFN_vkCmdFillBuffer vkCmdFillBuffer = nullptr;
   PFN_vkCmdPipelineBarrier vkCmdPipelineBarrier = nullptr;
   PFN_vkCmdPushConstants vkCmdPushConstants = nullptr;
   PFN_vkCreateBuffer vkCreateBuffer = nullptr;
@@ -883,6 +949,7 @@ struct DeviceFunctions {
   PFN_vkWaitForFences vkWaitForFences = nullptr;
 
   /// Fills the table by `find(name)`; returns the first name not found, or nullptr.
+  /// Functions of extensions may be missing: they stay null.
   template <typename Find>
   const char* Load(Find find) {
     if (!(vkAllocateCommandBuffers = reinterpret_cast<PFN_vkAllocateCommandBuffers>(find("vkAllocateCommandBuffers")))) return "vkAllocateCommandBuffers";
@@ -894,6 +961,7 @@ struct DeviceFunctions {
     if (!(vkCmdBindPipeline = reinterpret_cast<PFN_vkCmdBindPipeline>(find("vkCmdBindPipeline")))) return "vkCmdBindPipeline";
     if (!(vkCmdCopyBuffer = reinterpret_cast<PFN_vkCmdCopyBuffer>(find("vkCmdCopyBuffer")))) return "vkCmdCopyBuffer";
     if (!(vkCmdDispatch = reinterpret_cast<PFN_vkCmdDispatch>(find("vkCmdDispatch")))) return "vkCmdDispatch";
+    if (!(vkCmdFillBuffer = reinterpret_cast<PFN_vkCmdFillBuffer>(find("vkCmdFillBuffer")))) return "vkCmdFillBuffer";
     if (!(vkCmdPipelineBarrier = reinterpret_cast<PFN_vkCmdPipelineBarrier>(find("vkCmdPipelineBarrier")))) return "vkCmdPipelineBarrier";
     if (!(vkCmdPushConstants = reinterpret_cast<PFN_vkCmdPushConstants>(find("vkCmdPushConstants")))) return "vkCmdPushConstants";
     if (!(vkCreateBuffer = reinterpret_cast<PFN_vkCreateBuffer>(find("vkCreateBuffer")))) return "vkCreateBuffer";

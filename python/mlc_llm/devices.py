@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from typing import Any
 
 from mlc_llm._library import load
 
@@ -13,7 +14,8 @@ class Device:
     """One device that operators can run on.
 
     ``type`` is "cpu", "discrete", "integrated", "virtual" or "software"; ``features`` names the
-    fast paths; ``subgroup_size`` is 0 and ``driver`` empty for the CPU.
+    fast paths, ``missing`` those that the device lacks; ``subgroup_size`` is 0 and ``driver`` empty
+    for the CPU.
     """
 
     id: str
@@ -23,6 +25,7 @@ class Device:
     memory_bytes: int
     subgroup_size: int
     features: tuple[str, ...]
+    missing: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -36,8 +39,12 @@ class Devices:
 def discover() -> Devices:
     """Look for devices now. Raises ImportError when the native library cannot be loaded."""
     found = json.loads(load()("devices")())
-    devices = (Device(**{**item, "features": tuple(item["features"])}) for item in found["devices"])
-    return Devices(tuple(devices), found["vulkan_reason"])
+    return Devices(tuple(map(_to_device, found["devices"])), found["vulkan_reason"])
+
+
+def _to_device(item: dict[str, Any]) -> Device:
+    lists = {name: tuple(item[name]) for name in ("features", "missing")}
+    return Device(**{**item, **lists})
 
 
 def list_devices() -> tuple[Device, ...]:

@@ -23,17 +23,13 @@ if TYPE_CHECKING:
 Logits = NDArray[np.float32]
 TokenIds = NDArray[np.int32]
 
-_MOST_CACHE_BYTES = 2**30  # of Model.extend's cache; only what is used takes memory
+# Of Model.extend's cache: on the CPU only what is used takes memory, on a GPU all of it.
+_MOST_CACHE_BYTES = {"cpu": 2**30, "vulkan": 2**26}
 
 
 def resolve_device(device: str) -> str:
-    """Return the device that models run on for `device`; "auto" is the CPU for now.
-
-    Raises ValueError for a device that models cannot run on.
-    """
-    if device in ("auto", "cpu"):
-        return "cpu"
-    raise ValueError(f'Models run on the CPU only so far, not on "{device}": choose "cpu".')
+    """Return the device that models run on for `device`; "auto" is the CPU for now."""
+    return {"auto": "cpu", "vulkan": "vulkan:0"}.get(device, device)
 
 
 class Sequence:
@@ -153,7 +149,8 @@ class Model:
     def _reserve(self, sequence: Sequence, count: int) -> None:
         """Give `sequence` the pages that it needs for `count` more tokens."""
         if self._cache is None:
-            pages = max(1, _MOST_CACHE_BYTES // page_bytes(self.config))
+            most = _MOST_CACHE_BYTES[self.device.partition(":")[0]]
+            pages = max(1, most // page_bytes(self.config))
             self._cache = self._create_cache(self.handle, pages)
             self._free_pages.extend(reversed(range(pages)))
         wanted = -(-(len(sequence) + count) // PAGE_TOKENS) - len(sequence._pages)  # noqa: SLF001

@@ -9,6 +9,7 @@ from ci import debian, shaders
 from ci.debian import Package, PackageSet, find_archive, find_mirror
 from ci.errors import FactoryError
 from ci.paths import ROOT
+from ci.shaders import Module, list_modules
 from ci.toml import read_toml
 from ci.vulkan_api import generate_header, mentioned_names
 
@@ -51,6 +52,13 @@ def header(*names: str) -> str:
 def test_names_in_comments_and_strings_are_not_mentioned() -> None:
     source = 'Use(vkUse, VK_NOT); // vkComment\nf("vkString"); PFN_vkType p; // VK_X\nVkThing t;'
     assert mentioned_names([source]) == {"vkUse", "VK_NOT", "PFN_vkType", "VkThing"}
+
+
+def test_a_command_of_an_extension_may_be_missing() -> None:
+    assert 'return "vkUse"' in header("vkUse")
+    registry = REGISTRY.replace("<require>\n", '<require><command name="vkUse"/>\n')
+    assert "vkUse = reinterpret_cast" in generate_header(registry, {"vkUse"})
+    assert 'return "vkUse"' not in generate_header(registry, {"vkUse"})
 
 
 def test_a_struct_brings_its_type_value_and_constants() -> None:
@@ -119,8 +127,21 @@ def test_a_missing_file_is_a_difference(vulkan: Path) -> None:
 
 def test_every_committed_module_has_a_shader() -> None:
     folder = ROOT / "cpp" / "vulkan" / "shaders"
-    modules = {path.stem for path in folder.glob("*.spv")}
-    assert modules == {path.stem for path in folder.glob("*.comp")}
+    modules = list_modules(folder, read_toml(shaders.PINS).get("variants", {}))
+    assert {path.stem for path in folder.glob("*.spv")} == {module.name for module in modules}
+
+
+def test_variants_take_the_place_of_their_shader(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        (tmp_path / f"{name}.comp").touch()
+    variants = {"a1": {"source": "a.comp", "define": ["N=1"]}}
+    assert list_modules(tmp_path, variants) == [
+        Module("b", tmp_path / "b.comp"),
+        Module("a1", tmp_path / "a.comp", ("N=1",)),
+    ]
+    variants["c1"] = {"source": "c.comp", "define": []}
+    with pytest.raises(FactoryError, match=r"not there: c\.comp"):
+        list_modules(tmp_path, variants)
 
 
 def test_a_package_with_another_hash_is_removed_from_the_cache(tmp_path: Path) -> None:

@@ -206,9 +206,8 @@ class Attention {
     const mlc::Batch batch{tokens, sequences, {}};
     const auto qkv = backend_->LoadVector(rows);
     const auto attended = backend_->Allocate(tokens.size() * OutWidth());
-    backend_->Begin(batch);
-    backend_->Rotate(spec_, *qkv, cache);
-    backend_->Attend(spec_, *qkv, cache, *attended);
+    backend_->Begin(batch, cache);
+    backend_->Attend(spec_, *qkv, attended.get());
     Floats out(tokens.size() * OutWidth());
     backend_->Read(*attended, out);
     return out;

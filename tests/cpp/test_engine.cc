@@ -219,8 +219,8 @@ void TestCancellationInEveryPhase() {
 /// The CPU, but `Read` fails or gives NaN when told to.
 class Faulty final : public mlc::Backend {
  public:
-  std::unique_ptr<mlc::Matrix> LoadMatrix(const mlc::MatrixView& view) override {
-    return cpu_->LoadMatrix(view);
+  std::unique_ptr<mlc::Matrix> LoadMatrix(const mlc::MatrixView& view, bool paired) override {
+    return cpu_->LoadMatrix(view, paired);
   }
   std::unique_ptr<mlc::Buffer> LoadVector(std::span<const float> values) override {
     return cpu_->LoadVector(values);
@@ -231,39 +231,35 @@ class Faulty final : public mlc::Backend {
   std::unique_ptr<mlc::KvCache> MakeKvCache(const mlc::KvLayout& layout) override {
     return cpu_->MakeKvCache(layout);
   }
-  void Begin(const mlc::Batch& batch) override { cpu_->Begin(batch); }
+  void Begin(const mlc::Batch& batch, mlc::KvCache& cache) override { cpu_->Begin(batch, cache); }
+  void Run(std::int32_t part, const std::function<void()>& operators) override {
+    cpu_->Run(part, operators);
+  }
   void Embed(const mlc::Matrix& table, float scale, mlc::Buffer& out) override {
     cpu_->Embed(table, scale, out);
   }
-  void Norm(const mlc::Buffer& x, const mlc::Buffer& weight, float epsilon, std::int32_t rows,
-            std::int32_t width, mlc::Buffer& out) override {
-    cpu_->Norm(x, weight, epsilon, rows, width, out);
+  void Project(const mlc::NormSpec& norm, const mlc::Matrix& matrix, const mlc::Buffer* bias,
+               const mlc::Buffer& x, std::int32_t rows, mlc::Buffer& out) override {
+    cpu_->Project(norm, matrix, bias, x, rows, out);
   }
-  void AddNorm(const mlc::Buffer& delta, const mlc::Buffer* post_weight, const mlc::Buffer& weight,
-               float epsilon, std::int32_t rows, std::int32_t width, mlc::Buffer& x,
-               mlc::Buffer& out) override {
-    cpu_->AddNorm(delta, post_weight, weight, epsilon, rows, width, x, out);
+  void Attend(const mlc::AttentionSpec& spec, mlc::Buffer& qkv, mlc::Buffer* out) override {
+    cpu_->Attend(spec, qkv, out);
   }
-  void MatMul(const mlc::Matrix& matrix, const mlc::Buffer* bias, const mlc::Buffer& x,
-              std::int32_t rows, mlc::Buffer& out) override {
-    cpu_->MatMul(matrix, bias, x, rows, out);
+  void AddProject(const mlc::Matrix& matrix, const mlc::NormSpec* post_norm, const mlc::Buffer& x,
+                  std::int32_t rows, mlc::Buffer& residual) override {
+    cpu_->AddProject(matrix, post_norm, x, rows, residual);
   }
-  void Rotate(const mlc::AttentionSpec& spec, mlc::Buffer& qkv, mlc::KvCache& cache) override {
-    cpu_->Rotate(spec, qkv, cache);
+  void Gate(const mlc::NormSpec& norm, const mlc::Matrix& matrix, mlc::Activation activation,
+            const mlc::Buffer& x, std::int32_t rows, mlc::Buffer& out) override {
+    cpu_->Gate(norm, matrix, activation, x, rows, out);
   }
-  void Attend(const mlc::AttentionSpec& spec, const mlc::Buffer& qkv, const mlc::KvCache& cache,
-              mlc::Buffer& out) override {
-    cpu_->Attend(spec, qkv, cache, out);
+  void GatherRows(const mlc::Buffer& x, std::int32_t width, mlc::Buffer& out) override {
+    cpu_->GatherRows(x, width, out);
   }
-  void Activate(mlc::Activation activation, const mlc::Buffer& gate_up, std::int32_t rows,
-                std::int32_t width, mlc::Buffer& out) override {
-    cpu_->Activate(activation, gate_up, rows, width, out);
+  void Logits(const mlc::NormSpec& norm, const mlc::Matrix& matrix, float cap, const mlc::Buffer& x,
+              std::int32_t first_row, std::int32_t rows, mlc::Buffer& out) override {
+    cpu_->Logits(norm, matrix, cap, x, first_row, rows, out);
   }
-  void GatherRows(const mlc::Buffer& x, std::span<const std::int32_t> rows, std::int32_t width,
-                  mlc::Buffer& out) override {
-    cpu_->GatherRows(x, rows, width, out);
-  }
-  void Cap(float cap, std::size_t count, mlc::Buffer& x) override { cpu_->Cap(cap, count, x); }
   void Read(const mlc::Buffer& x, std::span<float> out) override {
     cpu_->Read(x, out);
     if (fails) throw std::runtime_error("The device is lost.");

@@ -1,9 +1,10 @@
-# Writes SPIR-V modules as C++ into a source file: cmake -DOUTPUT=x.cc -DDIRECTORY=dir -P embed.cmake
-# The result depends on the modules' bytes and names alone, wherever this runs.
+# Writes SPIR-V modules as C++: cmake -DOUTPUT=spirv -DDIRECTORY=dir -P embed.cmake makes spirv.h
+# and spirv.cc. They depend on the modules' bytes and names alone, wherever this runs.
 cmake_minimum_required(VERSION 3.26)
 
 file(GLOB modules "${DIRECTORY}/*.spv")
 list(SORT modules)
+set(declarations "")
 set(definitions "")
 foreach(module IN LISTS modules)
   cmake_path(GET module STEM name)
@@ -12,6 +13,7 @@ foreach(module IN LISTS modules)
   string(REGEX REPLACE "(..)(..)(..)(..)" "0x\\4\\3\\2\\1," words "${hex}")
   string(REPEAT "[^,]+," 8 line)
   string(REGEX REPLACE "(${line})" "\\1\n" words "${words}")
+  string(APPEND declarations "extern const std::span<const std::uint32_t> ${name};\n")
   string(APPEND definitions "
 constexpr std::uint32_t ${name}_words[] = {
 ${words}
@@ -20,8 +22,20 @@ constinit const std::span<const std::uint32_t> ${name} = ${name}_words;
 ")
 endforeach()
 
-file(WRITE "${OUTPUT}" "// Written by embed.cmake.
-#include \"vulkan/shaders/spirv.h\"
+file(WRITE "${OUTPUT}.h" "// Written by embed.cmake.
+#pragma once
+
+#include <cstdint>
+#include <span>
+
+/// The SPIR-V modules, by name.
+namespace mlc::vulkan::spirv {
+
+${declarations}
+}  // namespace mlc::vulkan::spirv
+")
+file(WRITE "${OUTPUT}.cc" "// Written by embed.cmake.
+#include \"spirv.h\"
 
 namespace mlc::vulkan::spirv {
 ${definitions}

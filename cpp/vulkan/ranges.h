@@ -1,0 +1,15 @@
+#pragma once
+
+#include <cstdint>
+
+namespace mlc::vulkan {
+
+/// Rows [first, first + count) of a step that are computed by kernels of one kind: those of prompts
+/// together, those that are alone in their sequence one by one. A row's bits depend on its kind.
+struct RowRange {
+  std::uint32_t first = 0;
+  std::uint32_t count = 0;
+  bool prompt = false;
+};
+
+}  // namespace mlc::vulkan

@@ -1,0 +1,153 @@
+#include "vulkan/recorder.h"
+
+#include <algorithm>
+#include <bit>
+#include <stdexcept>
+#include <utility>
+
+#include "vulkan/result.h"
+
+namespace mlc::vulkan {
+namespace {
+
+constexpr std::uint32_t kSetsOfPool = 64;
+constexpr std::uint32_t kMostBuffers = 12;
+
+constexpr VkPipelineStageFlags kStages =
+    VK_PIPELINE_STAGE_COMPUTE_SHADER_BIT | VK_PIPELINE_STAGE_TRANSFER_BIT;
+constexpr VkAccessFlags kWrites = VK_ACCESS_SHADER_WRITE_BIT | VK_ACCESS_TRANSFER_WRITE_BIT;
+constexpr VkAccessFlags kReads = VK_ACCESS_SHADER_READ_BIT | VK_ACCESS_TRANSFER_READ_BIT;
+
+}  // namespace
+
+Recorder::Recorder(Device& device, ScratchPool& scratch)
+    : device_(device), functions_(device.functions()), scratch_(scratch) {
+  recording_.commands = device.BeginCommands();
+  Barrier();
+}
+
+void Recorder::DispatchBytes(const Kernel& kernel, std::initializer_list<Slice> buffers,
+                             std::span<const std::byte> push, Groups groups) {
+  if (buffers.size() != kernel.buffers || push.size() != kernel.push_bytes) {
+    throw std::logic_error("A kernel was given arguments of another one.");
+  }
+  std::uint32_t index = 0;
+  for (const Slice& slice : buffers) Use(slice, (kernel.written >> index++) & 1u);
+  EnsureOrder();
+
+  const VkCommandBuffer commands = recording_.commands.buffer;
+  const VkDescriptorSet set = MakeSet(kernel, buffers);
+  functions_.vkCmdBindPipeline(commands, VK_PIPELINE_BIND_POINT_COMPUTE, kernel.pipeline.get());
+  functions_.vkCmdBindDescriptorSets(commands, VK_PIPELINE_BIND_POINT_COMPUTE, kernel.layout.get(),
+                                     0, 1, &set, 0, nullptr);
+  if (!push.empty()) {
+    functions_.vkCmdPushConstants(commands, kernel.layout.get(), VK_SHADER_STAGE_COMPUTE_BIT, 0,
+                                  static_cast<std::uint32_t>(push.size()), push.data());
+  }
+  functions_.vkCmdDispatch(commands, groups.x, groups.y, groups.z);
+  ++recording_.work.dispatches;
+}
+
+VkDescriptorSet Recorder::MakeSet(const Kernel& kernel, std::initializer_list<Slice> buffers) {
+  if (sets_left_ == 0) {
+    const VkDescriptorPoolSize size{.type = VK_DESCRIPTOR_TYPE_STORAGE_BUFFER,
+                                    .descriptorCount = kSetsOfPool * kMostBuffers};
+    const VkDescriptorPoolCreateInfo info{
+        .maxSets = kSetsOfPool, .poolSizeCount = 1, .pPoolSizes = &size};
+    VkDescriptorPool pool = nullptr;
+    Check(functions_.vkCreateDescriptorPool(device_.handle(), &info, nullptr, &pool),
+          "make a descriptor pool");
+    recording_.pools.push_back(device_.Own(pool, functions_.vkDestroyDescriptorPool));
+    sets_left_ = kSetsOfPool;
+  }
+  --sets_left_;
+  const VkDescriptorSetLayout layout = kernel.set_layout.get();
+  const VkDescriptorSetAllocateInfo info{.descriptorPool = recording_.pools.back().get(),
+                                         .descriptorSetCount = 1,
+                                         .pSetLayouts = &layout};
+  VkDescriptorSet set = nullptr;
+  Check(functions_.vkAllocateDescriptorSets(device_.handle(), &info, &set),
+        "make a descriptor set");
+  std::array<VkDescriptorBufferInfo, kMostBuffers> infos;
+  std::ranges::transform(buffers, infos.begin(), [](const Slice& slice) {
+    return VkDescriptorBufferInfo{
+        .buffer = slice.buffer, .offset = slice.offset, .range = slice.size};
+  });
+  // Consecutive bindings of one kind can be written as if they were one array.
+  const VkWriteDescriptorSet write{.dstSet = set,
+                                   .descriptorCount = kernel.buffers,
+                                   .descriptorType = VK_DESCRIPTOR_TYPE_STORAGE_BUFFER,
+                                   .pBufferInfo = infos.data()};
+  functions_.vkUpdateDescriptorSets(device_.handle(), 1, &write, 0, nullptr);
+  return set;
+}
+
+void Recorder::Copy(const Slice& from, const Slice& to) {
+  Use(from, false);
+  Use(to, true);
+  EnsureOrder();
+  const VkBufferCopy region{.srcOffset = from.offset, .dstOffset = to.offset, .size = to.size};
+  functions_.vkCmdCopyBuffer(recording_.commands.buffer, from.buffer, to.buffer, 1, &region);
+}
+
+void Recorder::Zero(const Slice& to) {
+  Use(to, true);
+  EnsureOrder();
+  functions_.vkCmdFillBuffer(recording_.commands.buffer, to.buffer, to.offset, to.size, 0);
+}
+
+void Recorder::ShowHost() {
+  const VkMemoryBarrier barrier{.srcAccessMask = kWrites, .dstAccessMask = VK_ACCESS_HOST_READ_BIT};
+  functions_.vkCmdPipelineBarrier(recording_.commands.buffer, kStages, VK_PIPELINE_STAGE_HOST_BIT,
+                                  0, 1, &barrier, 0, nullptr, 0, nullptr);
+  ++recording_.work.barriers;
+}
+
+Slice Recorder::Scratch(ScratchPool::Slot slot, VkDeviceSize bytes) {
+  std::shared_ptr<const Allocation>& memory = scratch_.slots_[slot];
+  if (memory == nullptr || memory->slice().size < bytes) {
+    // Those who recorded the smaller one keep it.
+    memory = std::make_shared<const Allocation>(
+        device_.memory().Allocate(std::bit_ceil(bytes), Place::kDevice));
+  }
+  if (std::ranges::find(recording_.kept, memory) == recording_.kept.end()) {
+    recording_.kept.push_back(memory);
+  }
+  return memory->slice().Part(0, bytes);
+}
+
+Recording Recorder::Finish() {
+  Check(functions_.vkEndCommandBuffer(recording_.commands.buffer), "record commands");
+  return std::move(recording_);
+}
+
+void Recorder::Use(const Slice& slice, bool writes) {
+  (writes ? writes_ : reads_).push_back({slice.buffer, slice.offset, slice.offset + slice.size});
+}
+
+/// Puts a barrier before the command to come, if it needs one.
+void Recorder::EnsureOrder() {
+  const auto meets = [](const std::vector<Range>& some, const std::vector<Range>& others) {
+    return std::ranges::any_of(some, [&](const Range& a) {
+      return std::ranges::any_of(others, [&](const Range& b) {
+        return a.buffer == b.buffer && a.begin < b.end && b.begin < a.end;
+      });
+    });
+  };
+  if (meets(reads_, written_) || meets(writes_, written_) || meets(writes_, read_)) Barrier();
+  read_.insert(read_.end(), reads_.begin(), reads_.end());
+  written_.insert(written_.end(), writes_.begin(), writes_.end());
+  reads_.clear();
+  writes_.clear();
+}
+
+void Recorder::Barrier() {
+  const VkMemoryBarrier barrier{.srcAccessMask = kWrites, .dstAccessMask = kReads | kWrites};
+  functions_.vkCmdPipelineBarrier(recording_.commands.buffer, kStages, kStages, 0, 1, &barrier, 0,
+                                  nullptr, 0, nullptr);
+  ++recording_.work.barriers;
+  read_.clear();
+  written_.clear();
+}
+
+}  // namespace mlc::vulkan

@@ -1,0 +1,64 @@
+#include "vulkan/step.h"
+
+#include <algorithm>
+#include <bit>
+
+namespace mlc::vulkan {
+namespace {
+
+// A head, then these words of each row: token, position, first of its sequence's pages, nothing.
+constexpr std::size_t kRowWords = 4;
+
+void Append(std::vector<RowRange>& ranges, const RowRange& range, bool merge) {
+  if (merge && !ranges.empty() && ranges.back().prompt == range.prompt) {
+    ranges.back().count += range.count;
+  } else {
+    ranges.push_back(range);
+  }
+}
+
+}  // namespace
+
+bool Step::Write(const Batch& batch) {
+  std::size_t words = kRowWords * (1 + batch.tokens.size()) + batch.logit_rows.size();
+  for (const BatchSequence& sequence : batch.sequences) words += sequence.pages.size();
+  const std::size_t bytes = std::bit_ceil(words) * sizeof(std::uint32_t);
+  const bool moved = memory_.slice().size < bytes;
+  if (moved) {
+    memory_ = {};
+    memory_ = device_.memory().Allocate(bytes, Place::kStep);
+  }
+
+  rows_ = static_cast<std::uint32_t>(batch.rows());
+  longest_ = 0;
+  ranges_.clear();
+  sequences_.clear();
+  const std::span<std::uint32_t> out = memory_.Mapped<std::uint32_t>();
+  std::size_t end = kRowWords * (1 + batch.tokens.size());
+  const auto append = [&](std::span<const std::int32_t> numbers) {
+    const std::size_t first = end;
+    std::ranges::copy(numbers, reinterpret_cast<std::int32_t*>(out.data()) + first);
+    end += numbers.size();
+    return static_cast<std::uint32_t>(first);
+  };
+  out[0] = append(batch.logit_rows);
+  for (const BatchSequence& sequence : batch.sequences) {
+    const std::uint32_t pages = append(sequence.pages);
+    for (std::int32_t i = 0; i < sequence.rows; ++i) {
+      const auto row = static_cast<std::size_t>(sequence.first_row + i);
+      std::uint32_t* const words_of_row = out.data() + kRowWords * (1 + row);
+      words_of_row[0] = static_cast<std::uint32_t>(batch.tokens[row]);
+      words_of_row[1] = static_cast<std::uint32_t>(sequence.past + i);
+      words_of_row[2] = pages;
+    }
+    longest_ = std::max(longest_, sequence.past + sequence.rows);
+    const RowRange range{.first = static_cast<std::uint32_t>(sequence.first_row),
+                         .count = static_cast<std::uint32_t>(sequence.rows),
+                         .prompt = sequence.rows > 1};
+    Append(ranges_, range, true);
+    Append(sequences_, range, !range.prompt);
+  }
+  return moved;
+}
+
+}  // namespace mlc::vulkan

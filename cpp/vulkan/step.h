@@ -1,0 +1,49 @@
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "runtime/backend.h"
+#include "vulkan/device.h"
+#include "vulkan/ranges.h"
+
+namespace mlc::vulkan {
+
+/// Memory of the model's state on a device: a Backend's Buffer.
+struct DeviceBuffer final : mlc::Buffer {
+  explicit DeviceBuffer(Allocation allocation) : memory(std::move(allocation)) {}
+
+  Allocation memory;
+};
+
+inline const Slice& SliceOf(const mlc::Buffer& buffer) {
+  return static_cast<const DeviceBuffer&>(buffer).memory.slice();
+}
+
+/// What differs between two runs of a recording, where the device reads it (shaders/step.glsl).
+class Step {
+ public:
+  explicit Step(Device& device) : device_(device) {}
+
+  /// Takes in a batch. Returns true when the memory is another than before.
+  bool Write(const Batch& batch);
+
+  const Slice& slice() const { return memory_.slice(); }
+  std::uint32_t rows() const { return rows_; }
+  std::int32_t longest() const { return longest_; }  ///< most tokens that one row sees
+
+  /// The rows as matrix kernels take them: prompts that follow one another are one range.
+  const std::vector<RowRange>& ranges() const { return ranges_; }
+
+  /// The rows as attention takes them: each prompt is a range.
+  const std::vector<RowRange>& sequences() const { return sequences_; }
+
+ private:
+  Device& device_;
+  Allocation memory_;
+  std::uint32_t rows_ = 0;
+  std::int32_t longest_ = 0;
+  std::vector<RowRange> ranges_, sequences_;
+};
+
+}  // namespace mlc::vulkan
