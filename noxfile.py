@@ -115,6 +115,13 @@ def release(session: nox.Session) -> None:
 
 
 @nox.session(default=False)
+def index(session: nox.Session) -> None:
+    """Make a package index of all releases, with a page for people (`-- --help` for choices)."""
+    install(session, "factory")
+    run(session, "index")
+
+
+@nox.session(default=False)
 def image(session: nox.Session) -> None:
     """Make the container image that Linux wheels are built in (`-- --push REPOSITORY`)."""
     install(session, "factory")
