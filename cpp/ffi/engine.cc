@@ -31,22 +31,6 @@ class EngineRef final : public ffi::ObjectRef {
   TVM_FFI_DEFINE_OBJECT_REF_METHODS_NOTNULLABLE(EngineRef, ffi::ObjectRef, EngineObject);
 };
 
-/// The memory of a tensor that Python receives.
-template <typename T>
-struct TensorMemory {
-  std::vector<T> values;
-
-  void AllocData(DLTensor* tensor) { tensor->data = values.data(); }
-  void FreeData(DLTensor*) {}
-};
-
-template <typename T>
-ffi::Tensor MakeTensor(DLDataType dtype, std::vector<T> values) {
-  const auto count = static_cast<std::int64_t>(values.size());
-  return ffi::Tensor::FromNDAlloc(TensorMemory<T>{std::move(values)}, ffi::Shape{count}, dtype,
-                                  DLDevice{kDLCPU, 0});
-}
-
 std::int32_t Clamp(std::int64_t value) {
   return static_cast<std::int32_t>(std::clamp<std::int64_t>(value, INT32_MIN, INT32_MAX));
 }

@@ -5,6 +5,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "cpu/backend.h"
 #include "ffi/device.h"
@@ -53,10 +54,23 @@ ffi::String Devices() {
   return Translate([] { return ffi::String(ToJson(cpu::Discover(), vulkan::Discover())); });
 }
 
+/// [free bytes, most bytes of one buffer] of a Vulkan device.
+ffi::Tensor VulkanMemory(const ffi::String& device) {
+  return Translate([&] {
+    const std::optional<std::uint32_t> gpu = VulkanIndex(device);
+    if (!gpu) throw std::invalid_argument("The memory of the CPU is the system's.");
+    const vulkan::DeviceMemory memory = vulkan::GetMemory(*gpu);
+    return MakeTensor(dtype::kInt64,
+                      std::vector<std::int64_t>{static_cast<std::int64_t>(memory.available_bytes),
+                                                static_cast<std::int64_t>(memory.buffer_bytes)});
+  });
+}
+
 [[maybe_unused]] const bool registered = [] {
   ffi::reflection::GlobalDef()
       .def("mlc_llm.version", [] { return ffi::String(mlc_llm_version()); })
       .def("mlc_llm.devices", Devices)
+      .def("mlc_llm.vulkan_memory", VulkanMemory)
       .def("mlc_llm.q4f16_1_linear", Q4F16Linear);
   return true;
 }();

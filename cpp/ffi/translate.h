@@ -11,6 +11,7 @@
 #include <stdexcept>
 #include <string>
 #include <utility>
+#include <vector>
 
 #include "runtime/tensor.h"
 
@@ -43,6 +44,23 @@ template <typename T>
 std::span<T> ViewTensor(const TensorSpec& spec, const ffi::Tensor& tensor) {
   if (!tensor.defined()) throw TypeError(std::string(spec.name) + " must be a tensor, not None.");
   return ViewTensor<T>(spec, *tensor.GetDLTensorPtr());
+}
+
+/// The memory of a tensor that Python receives.
+template <typename T>
+struct TensorMemory {
+  std::vector<T> values;
+
+  void AllocData(DLTensor* tensor) { tensor->data = values.data(); }
+  void FreeData(DLTensor*) {}
+};
+
+/// A tensor of one dimension.
+template <typename T>
+ffi::Tensor MakeTensor(DLDataType dtype, std::vector<T> values) {
+  const auto count = static_cast<std::int64_t>(values.size());
+  return ffi::Tensor::FromNDAlloc(TensorMemory<T>{std::move(values)}, ffi::Shape{count}, dtype,
+                                  DLDevice{kDLCPU, 0});
 }
 
 }  // namespace mlc

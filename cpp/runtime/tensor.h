@@ -21,6 +21,7 @@ namespace dtype {
 inline constexpr DLDataType kFloat16 = {kDLFloat, 16, 1};
 inline constexpr DLDataType kFloat32 = {kDLFloat, 32, 1};
 inline constexpr DLDataType kInt32 = {kDLInt, 32, 1};
+inline constexpr DLDataType kInt64 = {kDLInt, 64, 1};
 inline constexpr DLDataType kUInt32 = {kDLUInt, 32, 1};
 }  // namespace dtype
 

@@ -38,6 +38,9 @@ class Attention {
  public:
   explicit Attention(Device& device) : device_(device) {}
 
+  /// What, besides the rows of each sequence, a recording depends on.
+  std::uint32_t ShapeKey(const Step&) const { return 0; }
+
   /// Records Backend::Attend for the rows of `ranges`; each range of a prompt is one sequence.
   /// `qkv` and `out` hold all rows of the step; `out` may be null.
   void Record(Recorder& recorder, const AttentionSpec& spec, const DeviceKvCache& cache,

@@ -15,6 +15,16 @@ namespace mlc::vulkan {
 /// the file that the environment variable MLC_LLM_VULKAN_LOADER names.
 Discovery Discover() noexcept;
 
+/// What a model on one device may take.
+struct DeviceMemory {
+  std::uint64_t available_bytes = 0;  ///< that are free now
+  std::uint64_t buffer_bytes = 0;     ///< of one buffer, at most
+};
+
+/// Asks the device called "vulkan:<device>", without opening it.
+/// Throws std::invalid_argument when there is none.
+DeviceMemory GetMemory(std::uint32_t device);
+
 /// Uploads `weight` to the device called "vulkan:<device>"; the view is not kept.
 ///
 /// Throws std::invalid_argument when there is no such device, and std::runtime_error when the

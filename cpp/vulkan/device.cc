@@ -1,5 +1,6 @@
 #include "vulkan/device.h"
 
+#include <algorithm>
 #include <stdexcept>
 #include <string>
 #include <utility>
@@ -79,10 +80,7 @@ void Device::Wait(VkFence fence) {
   Check(functions_.vkResetFences(handle_.get(), 1, &fence), "reset a fence");
 }
 
-std::shared_ptr<Device> OpenDevice(std::uint32_t index) {
-  static std::mutex mutex;
-  static std::vector<std::weak_ptr<Device>> open;
-
+const PhysicalDevice& FindDevice(std::uint32_t index) {
   const Instance& instance = GetInstance();
   if (index >= instance.devices.size()) {
     throw std::invalid_argument("There is no device vulkan:" + std::to_string(index) + ". " +
@@ -90,11 +88,19 @@ std::shared_ptr<Device> OpenDevice(std::uint32_t index) {
                                      ? instance.reason
                                      : "`mlc_llm devices` lists those that there are."));
   }
+  return instance.devices[index];
+}
+
+std::shared_ptr<Device> OpenDevice(std::uint32_t index) {
+  static std::mutex mutex;
+  static std::vector<std::weak_ptr<Device>> open;
+
+  const PhysicalDevice& physical = FindDevice(index);
   const std::lock_guard lock(mutex);
-  open.resize(instance.devices.size());
+  open.resize(std::max<std::size_t>(open.size(), index + 1));
   std::shared_ptr<Device> device = open[index].lock();
   if (!device || device->lost()) {
-    device = std::make_shared<Device>(instance, instance.devices[index]);
+    device = std::make_shared<Device>(GetInstance(), physical);
     open[index] = device;
   }
   return device;

@@ -79,6 +79,9 @@ class Device {
   std::map<std::pair<const std::uint32_t*, std::vector<std::uint32_t>>, Kernel> kernels_;
 };
 
+/// The device called "vulkan:<index>". Throws std::invalid_argument when there is none.
+const PhysicalDevice& FindDevice(std::uint32_t index);
+
 /// The open device called "vulkan:<index>", which all its users share. One that was lost is left to
 /// those who have it. Throws std::invalid_argument when there is none of that name.
 std::shared_ptr<Device> OpenDevice(std::uint32_t index);

@@ -1,7 +1,8 @@
+#include <algorithm>
 #include <exception>
 
 #include "vulkan/backend.h"
-#include "vulkan/instance.h"
+#include "vulkan/device.h"
 
 namespace mlc::vulkan {
 
@@ -15,6 +16,13 @@ Discovery Discover() noexcept {
     found.reason = "Out of memory.";  // fits a string without an allocation
   }
   return found;
+}
+
+DeviceMemory GetMemory(std::uint32_t device) {
+  const PhysicalDevice& physical = FindDevice(device);
+  const Limits& limits = physical.capabilities.limits;
+  return {.available_bytes = AvailableMemory(GetInstance().functions, physical),
+          .buffer_bytes = std::min(limits.buffer_range, limits.allocation)};
 }
 
 }  // namespace mlc::vulkan

@@ -133,7 +133,7 @@ Allocation Memory::Allocate(VkDeviceSize bytes, Place place) {
   throw std::runtime_error("Vulkan cannot allocate " + Size(rounded) + " on " +
                            physical_.info.name + ": of its " + Size(physical_.info.memory_bytes) +
                            ", " + Size(allocated_) + " are taken by this process, and about " +
-                           Size(Available()) +
+                           Size(AvailableMemory(instance_, physical_, allocated_)) +
                            " are free. Use a model or a context that fits, or free memory.");
 }
 
@@ -223,13 +223,15 @@ void Memory::Free(Block* block, const Slice& slice) {
   std::erase_if(blocks_, [block](const auto& one) { return one.get() == block; });
 }
 
-std::uint64_t Memory::Available() const {
-  if (!physical_.capabilities.features.memory_budget) {
-    return physical_.info.memory_bytes - std::min(physical_.info.memory_bytes, allocated_);
+std::uint64_t AvailableMemory(const InstanceFunctions& instance, const PhysicalDevice& physical,
+                              std::uint64_t allocated) {
+  if (!physical.capabilities.features.memory_budget) {
+    const std::uint64_t usable = physical.info.memory_bytes / 5 * 4;
+    return usable - std::min(usable, allocated);
   }
   VkPhysicalDeviceMemoryBudgetPropertiesEXT budget;
   VkPhysicalDeviceMemoryProperties2 properties{.pNext = &budget};
-  instance_.vkGetPhysicalDeviceMemoryProperties2(physical_.handle, &properties);
+  instance.vkGetPhysicalDeviceMemoryProperties2(physical.handle, &properties);
   std::uint64_t available = 0;
   for (std::uint32_t heap = 0; heap < properties.memoryProperties.memoryHeapCount; ++heap) {
     const VkMemoryHeap& one = properties.memoryProperties.memoryHeaps[heap];

@@ -61,6 +61,11 @@ class Allocation {
   struct Block* block_ = nullptr;
 };
 
+/// Bytes of the device's own memory that are free: by the driver where it tells, else four fifths
+/// of all less the `allocated` ones.
+std::uint64_t AvailableMemory(const InstanceFunctions& instance, const PhysicalDevice& physical,
+                              std::uint64_t allocated = 0);
+
 /// A device's memory, in large blocks that are cut into slices.
 ///
 /// A block is one piece of memory and one buffer over all of it. Slices that would fill half a
@@ -76,9 +81,6 @@ class Memory {
   /// At least `bytes` bytes, aligned for every use. Their content is undefined.
   /// Throws std::runtime_error, saying what was asked, what is free and what would fit.
   Allocation Allocate(VkDeviceSize bytes, Place place);
-
-  /// Bytes that models on this device may still take, by the driver where it tells.
-  std::uint64_t Available() const;
 
   std::uint64_t allocated() const { return allocated_; }  ///< bytes of all blocks
 

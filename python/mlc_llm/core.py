@@ -12,9 +12,9 @@ from typing import Any
 from mlc_llm.chat_template import ChatTemplate, check_messages, find_template
 from mlc_llm.generation import Answer, Event
 from mlc_llm.hub import resolve
-from mlc_llm.memory import available_memory
 from mlc_llm.model import Model
-from mlc_llm.plan import Plan, make_plan
+from mlc_llm.placement import find_placements
+from mlc_llm.plan import Plan, place
 from mlc_llm.protocol import ChatCompletion, ChatCompletionChunk, Completion
 from mlc_llm.responses import Arrival, Call, ChatCall, Chunk, TextCall, Whole
 from mlc_llm.sampling import parse_options
@@ -43,12 +43,10 @@ class Core:
         loaded = load_model_dir(directory)
         self.tokenizer = Tokenizer(directory)
         weight_bytes = sum(tensor.nbytes for tensor in loaded.tensors.values())
-        total, available = available_memory()
-        self.plan: Plan = make_plan(
+        self.plan: Plan = place(
+            find_placements(device),
             loaded.config,
             weight_bytes=weight_bytes,
-            device_bytes=total,
-            available_bytes=available,
             max_context=max_context,
             max_sequences=max_sequences,
             prefill_chunk=prefill_chunk,
@@ -57,7 +55,7 @@ class Core:
         # Rotary embeddings can depend on the context.
         config = dataclasses.replace(loaded.config, context_window=self.plan.context)
         loaded = dataclasses.replace(loaded, config=config)
-        self.model = Model(loaded, device=device, max_rows=prefill_chunk)
+        self.model = Model(loaded, device=self.plan.device, max_rows=prefill_chunk)
         self._defaults = loaded.chat_config
         self._directory = directory
         self._template: ChatTemplate | None = None

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from mlc_llm._library import load
 from mlc_llm.linear import _as_readable
+from mlc_llm.placement import find_placements
 from mlc_llm.plan import PAGE_TOKENS, page_bytes
 from mlc_llm.weights import LoadedModel, load_model_dir
 
@@ -25,11 +26,6 @@ TokenIds = NDArray[np.int32]
 
 # Of Model.extend's cache: on the CPU only what is used takes memory, on a GPU all of it.
 _MOST_CACHE_BYTES = {"cpu": 2**30, "vulkan": 2**26}
-
-
-def resolve_device(device: str) -> str:
-    """Return the device that models run on for `device`; "auto" is the CPU for now."""
-    return {"auto": "cpu", "vulkan": "vulkan:0"}.get(device, device)
 
 
 class Sequence:
@@ -57,7 +53,7 @@ class Model:
     def __init__(self, loaded: LoadedModel, device: str = "cpu", max_rows: int = 512) -> None:
         self.loaded = loaded
         self.config: ModelConfig = loaded.config
-        self.device = resolve_device(device)
+        self.device = find_placements(device)[0].device
         self.max_rows = max_rows
         weights: list[Any] = []
         for name, tensor in loaded.tensors.items():

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+from mlc_llm.placement import Memory, Placement, measure
 
 if TYPE_CHECKING:
     from mlc_llm.models import ModelConfig
 
 PAGE_TOKENS = 32  # kPageTokens of cpp/runtime/backend.h
-_HEAD_ALIGN = 16  # kHeadAlign of cpp/cpu: values that heads are padded to in the cache
+_HEAD_ALIGN = (
+    16  # kHeadAlign of cpp/runtime/backend.h: values that heads are padded to in the cache
+)
 _MAX_CHUNK = 8192  # tokens
 _GIB = 1 << 30
 _MIB = 1 << 20
@@ -19,10 +24,13 @@ _MIB = 1 << 20
 class Plan:
     """What was chosen. Sizes ending in ``_bytes`` are bytes, `context` is tokens of one request.
 
+    `device` is an id, and `device_why` says why that one.
     `pages` of 32 tokens are shared by up to `sequences` requests at once; `prefill_chunk` is how
     many tokens are computed together at most.
     """
 
+    device: str
+    device_why: str
     context: int
     sequences: int
     pages: int
@@ -39,22 +47,44 @@ class Plan:
             f"working memory {_size(self.working_bytes)} of {_size(self.available_bytes)} free"
         )
         return (
-            f"Context of {self.context} tokens ({self.why}), up to {self.sequences} requests "
-            f"together on {self.pages * PAGE_TOKENS} tokens of cache: {sizes}."
+            f"On {self.device} ({self.device_why}): context of {self.context} tokens "
+            f"({self.why}), up to {self.sequences} requests together on "
+            f"{self.pages * PAGE_TOKENS} tokens of cache: {sizes}."
         )
+
+
+def place(
+    placements: Sequence[Placement],
+    config: ModelConfig,
+    *,
+    measure: Callable[[str], Memory] = measure,
+    **wishes: Any,
+) -> Plan:
+    """Return the plan for the first of `placements` that the model fits on.
+
+    `wishes` are those of make_plan. Raises ValueError when there is none, with the last's numbers.
+    """
+    first, *others = placements
+    try:
+        return make_plan(config, first, measure(first.device), **wishes)
+    except ValueError:
+        if not others:
+            raise
+    last = Placement(others[-1].device, f"the model does not fit on {first.device}")
+    return place([*others[:-1], last], config, measure=measure, **wishes)
 
 
 def make_plan(
     config: ModelConfig,
+    placement: Placement,
+    memory: Memory,
     *,
     weight_bytes: int,
-    device_bytes: int,
-    available_bytes: int,
     max_context: int | None = None,
     max_sequences: int = 8,
     prefill_chunk: int = 512,
 ) -> Plan:
-    """Choose context and cache for a device with `device_bytes`, `available_bytes` of them free.
+    """Choose context and cache for a device with this `memory`.
 
     By itself the cache takes at most half of what the weights leave, so that other programs live;
     a context that was asked for may take all of it. Raises ValueError when the model or that
@@ -67,7 +97,7 @@ def make_plan(
         _check("max_context", max_context, limit)
         limit = max_context
     working = _working_bytes(config, prefill_chunk, max_sequences)
-    available = min(device_bytes, available_bytes)
+    available = min(memory.total, memory.available)
     left = available - weight_bytes - working
     page = page_bytes(config)
     wanted = -(-limit // PAGE_TOKENS)
@@ -77,16 +107,25 @@ def make_plan(
             f"The model needs {_size(weight_bytes + working + least * page)} (weights "
             f"{_size(weight_bytes)}, working memory {_size(working)}, cache of "
             f"{least * PAGE_TOKENS} tokens {_size(least * page)}), but {_size(max(available, 0))} "
-            f"of the device's {_size(device_bytes)} are free: use a smaller model or context, or "
+            f"of the device's {_size(memory.total)} are free: use a smaller model or context, or "
             "free memory."
         )
     pages = min(wanted * max_sequences, max(left // 2 // page, least))
+    if memory.buffer is not None:  # of each layer, keys and values have one each
+        pages = min(pages, memory.buffer * 2 * config.layers // page)
+    if pages < least:
+        raise ValueError(
+            f"The cache of {least * PAGE_TOKENS} tokens does not fit into the device's buffers, of "
+            f"at most {_size(memory.buffer or 0)} for a layer: use a smaller context."
+        )
     context = min(limit, pages * PAGE_TOKENS)
     if context < limit:
         why = f"the model's {limit} do not fit"
     else:
         why = "as asked for" if max_context is not None else "all that the model knows"
     return Plan(
+        device=placement.device,
+        device_why=placement.why,
         context=context,
         sequences=max_sequences,
         pages=pages,

@@ -7,11 +7,14 @@ import pytest
 
 from mlc_llm.memory import available_memory
 from mlc_llm.models import ModelConfig
-from mlc_llm.plan import PAGE_TOKENS, Plan, make_plan, page_bytes
+from mlc_llm.placement import Memory, Placement
+from mlc_llm.plan import PAGE_TOKENS, Plan, make_plan, page_bytes, place
 from mlc_llm.weights import load_model_dir
 
 GIB = 1 << 30
 WEIGHTS = 600 << 20
+CPU = Placement("cpu", "as asked for")
+GPUS = [Placement("vulkan:0", "fast"), Placement("vulkan:1", "slow")]
 
 
 @pytest.fixture
@@ -33,13 +36,7 @@ def config(tiny_model: Path) -> ModelConfig:
 
 
 def plan(config: ModelConfig, available: int, **wanted: int) -> Plan:
-    return make_plan(
-        config,
-        weight_bytes=WEIGHTS,
-        device_bytes=16 * GIB,
-        available_bytes=available,
-        **wanted,
-    )
+    return make_plan(config, CPU, Memory(16 * GIB, available), weight_bytes=WEIGHTS, **wanted)
 
 
 def test_page_of_the_cache(config: ModelConfig) -> None:
@@ -95,6 +92,32 @@ def test_plan_that_cannot_be_is_refused(
 ) -> None:
     with pytest.raises(ValueError, match=message):
         plan(config, available, **wanted)
+
+
+@pytest.mark.parametrize(
+    ("available", "device", "why"),
+    [
+        ({"vulkan:0": 8, "vulkan:1": 8, "cpu": 8}, "vulkan:0", "fast"),
+        ({"vulkan:0": 0, "vulkan:1": 8, "cpu": 8}, "vulkan:1", "slow"),
+        ({"vulkan:0": 0, "vulkan:1": 0, "cpu": 8}, "cpu", "the model does not fit on vulkan:1"),
+    ],
+)
+def test_the_first_device_that_fits_is_taken(
+    config: ModelConfig, available: dict[str, int], device: str, why: str
+) -> None:
+    def measure(one: str) -> Memory:
+        return Memory(16 * GIB, available[one] * GIB)
+
+    chosen = place([*GPUS, CPU], config, measure=measure, weight_bytes=WEIGHTS)
+    assert (chosen.device, chosen.device_why) == (device, why)
+    assert str(chosen).startswith(f"On {device} ({why}): context of 4096 tokens")
+
+
+def test_buffers_limit_the_cache(config: ModelConfig) -> None:
+    memory = Memory(16 * GIB, 8 * GIB, page_bytes(config) // 44 * 10)
+    assert make_plan(config, CPU, memory, weight_bytes=WEIGHTS).pages == 10
+    with pytest.raises(ValueError, match="buffers"):
+        make_plan(config, CPU, memory, weight_bytes=WEIGHTS, max_context=321)
 
 
 def test_memory_of_this_machine() -> None:
