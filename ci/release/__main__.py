@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 import argparse
+import os
 import shutil
 import tempfile
 from pathlib import Path
 
+from rich.progress import DownloadColumn, Progress
 from rich.table import Table
 
+from ci.errors import FactoryError
 from ci.lanes import load_lanes
 from ci.paths import ROOT, WHEELHOUSE, WORK
 from ci.release import directory
 from ci.release.gate import check_tag, check_wheels, gather
+from ci.release.github import publish as github
+from ci.release.github.client import Client
+from ci.release.github.place import Place, find_place
+from ci.release.github.publish import Watch
 from ci.release.notes import read_subjects
 from ci.release.plan import Release
 from ci.release.stage import stage
@@ -40,20 +47,56 @@ def parse_arguments(arguments: list[str]) -> argparse.Namespace:
         "--to",
         type=Path,
         metavar="DIR",
-        help="make the release as this directory (default: build/release/TAG)",
+        help="make the release as this directory (default: GitHub, where GH_TOKEN or GITHUB_TOKEN "
+        "is set, else build/release/TAG)",
     )
     parser.add_argument("--dry-run", action="store_true", help="show what would be released, only")
     return parser.parse_args(arguments)
 
 
-def show(release: Release) -> None:
+def show(release: Release, where: str) -> None:
     """Print the plan."""
     kind = "pre-release" if release.prerelease else "release"
-    title = f"{kind} {release.tag}, version {release.version}, commit {release.commit[:12]}"
+    title = (
+        f"{kind} {release.tag}, version {release.version}, commit {release.commit[:12]}, to {where}"
+    )
     table = Table("file", "bytes", "sha256", title=title, title_justify="left")
     for asset in release.assets:
         table.add_row(asset.name, f"{asset.size}", asset.digest.removeprefix("sha256:"))
     console().print(table)
+
+
+def choose_target(options: argparse.Namespace, place: Place | None) -> Place | Path:
+    """Return where the release goes: the repository on GitHub, or a directory."""
+    if options.to is not None:
+        directory: Path = options.to.resolve()
+        return directory
+    if place and place.token:
+        return place
+    if "GITHUB_ACTIONS" in os.environ:
+        raise FactoryError(
+            "there is no token to release with.",
+            hint="Give this step `GITHUB_TOKEN: ${{ github.token }}` in its environment, and its "
+            "job the permission `contents: write`.",
+        )
+    return WORK / "release" / str(options.tag)
+
+
+def publish_on_github(release: Release, place: Place) -> str:
+    """Publish with a progress bar, and a line for each file."""
+    sizes = {asset.name: asset.size for asset in release.assets}
+    sent: dict[str, int] = {}
+    columns = (*Progress.get_default_columns(), DownloadColumn())
+    with Progress(*columns, console=console()) as progress, Client(place) as client:
+        task = progress.add_task("uploading", total=sum(sizes.values()))
+
+        def uploaded(name: str, size: int) -> None:
+            if size == sizes[name] != sent.get(name):
+                progress.print(f"{name}: {size} bytes")
+            sent[name] = size
+            progress.update(task, completed=sum(sent.values()))
+
+        return github.publish(client, release, Watch(uploaded=uploaded, say=progress.print))
 
 
 def main(arguments: list[str]) -> int:
@@ -63,20 +106,30 @@ def main(arguments: list[str]) -> int:
     source = check_tag(ROOT, options.tag)
     gathered = gather(options.wheelhouse)
     check_wheels(gathered.manifest, source, lanes)
-    target = (options.to or WORK / "release" / options.tag).resolve()
-    if not options.dry_run:
-        target.parent.mkdir(parents=True, exist_ok=True)
-    # Beside the target, so that one rename puts it there.
-    staging = Path(
-        tempfile.mkdtemp(prefix=f".{target.name}.", dir=None if options.dry_run else target.parent)
-    )
+    place = find_place(ROOT, os.environ)
+    target = choose_target(options, place)
+    beside = None
+    if isinstance(target, Path) and not options.dry_run:
+        beside = target.parent  # so that one rename puts it there
+        beside.mkdir(parents=True, exist_ok=True)
+    staging = Path(tempfile.mkdtemp(prefix=f".{options.tag}.", dir=beside))
     try:
-        staging.chmod(0o755)
-        subjects = read_subjects(ROOT, options.tag)
-        release = stage(gathered, staging, tag=options.tag, subjects=subjects, lanes=lanes, url="")
-        show(release)
-        if not options.dry_run:
+        staging.chmod(0o755)  # mkdtemp's is private, and a release is for everybody
+        release = stage(
+            gathered,
+            staging,
+            tag=options.tag,
+            subjects=read_subjects(ROOT, options.tag),
+            lanes=lanes,
+            url=place.url if place else "",
+        )
+        show(release, str(target) if isinstance(target, Path) else target.url)
+        if options.dry_run:
+            print("A dry run: nothing was written or sent.")
+        elif isinstance(target, Path):
             print(directory.publish(release, target))
+        else:
+            print(publish_on_github(release, target))
     finally:
         shutil.rmtree(staging, ignore_errors=True)
     return 0
