@@ -53,7 +53,7 @@ def maker(tmp_path_factory: pytest.TempPathFactory) -> ModelMaker:
 
 
 def compute(models: dict[str, str], out: Path, **variables: str) -> Logits:
-    command = [sys.executable, WORKER, json.dumps(models), out]
+    command = [sys.executable, str(WORKER), json.dumps(models), str(out)]
     run = subprocess.run(
         command, env=os.environ | variables, capture_output=True, text=True, check=False
     )
