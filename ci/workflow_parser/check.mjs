@@ -11,9 +11,16 @@ registerHooks({
 const { validate } = await import("@actions/languageservice");
 const { TextDocument } = await import("vscode-languageserver-textdocument");
 
+// Workflows that another one calls; paths are those of the repository, whose top we are in.
+const fileProvider = {
+  getFileContent: async ({ path }) => ({ name: path, content: readFileSync(path, "utf8") }),
+};
+
 for (const name of process.argv.slice(2)) {
   const text = readFileSync(name, "utf8");
-  const faults = await validate(TextDocument.create(`file:///${name}`, "yaml", 0, text));
+  const faults = await validate(TextDocument.create(`file:///${name}`, "yaml", 0, text), {
+    fileProvider,
+  });
   for (const { range, message } of faults) {
     console.error(`${name}:${range.start.line + 1}: ${message}`);
     process.exitCode = 1;

@@ -95,6 +95,33 @@ def test_expressions_are_understood_as_github_does(right: str, wrong: str, tree:
     plant("GitHub's parser", ".github/workflows/ci.yml", WORKFLOW.replace(right, wrong), tree)
 
 
+CALLER = """\
+name: caller
+on: push
+permissions: {}
+concurrency: {group: "${{ github.ref }}", cancel-in-progress: true}
+jobs:
+  called:
+    name: called
+    uses: ./.github/workflows/called.yml
+  user:
+    name: user
+    needs: called
+    runs-on: ubuntu-24.04
+    steps: [{run: echo, env: {IT: "${{ needs.called.outputs.it }}"}}]
+"""
+
+
+def test_outputs_of_a_called_workflow_are_known(tree: Path) -> None:
+    outputs = "on: {workflow_call: {outputs: {it: {value: x}}}}"
+    folder = tree / ".github" / "workflows"
+    (folder / "called.yml").write_text(WORKFLOW.replace("on: push", outputs))
+    (folder / "ci.yml").write_text(CALLER)
+    command = dict(lint.checks(fix=False))["GitHub's parser"]
+    subprocess.run(command, cwd=tree, check=True)
+    plant("GitHub's parser", ".github/workflows/ci.yml", CALLER.replace(".it }}", ".ti }}"), tree)
+
+
 def test_fix_mends_the_format(tree: Path) -> None:
     for check in ("ruff format", "clang-format"):
         name, text = FAULTS[check]

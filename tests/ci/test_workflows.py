@@ -166,3 +166,13 @@ def test_every_input_of_the_image_makes_a_new_one() -> None:
     for path in images.INPUTS:
         name = path.relative_to(ROOT).as_posix()
         assert any(fnmatch(name, pattern) for pattern in paths), name
+
+
+def test_release_job_alone_may_write() -> None:
+    writers = [
+        (workflow, name)
+        for workflow, text in WORKFLOWS.items()
+        for name, job in read(text)["jobs"].items()
+        if job["permissions"].get("contents") == "write"
+    ]
+    assert writers == [("release", "release")]
