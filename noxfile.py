@@ -115,6 +115,13 @@ def release(session: nox.Session) -> None:
 
 
 @nox.session(default=False)
+def verify(session: nox.Session) -> None:
+    """Check a release before trusting it: `-- v1.2.3` or a folder, `--rebuild` for every byte."""
+    install(session, "factory")
+    run(session, "trust")
+
+
+@nox.session(default=False)
 def index(session: nox.Session) -> None:
     """Make a package index of all releases, with a page for people (`-- --help` for choices)."""
     install(session, "factory")

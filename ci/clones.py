@@ -24,13 +24,13 @@ class Built:
     seconds: dict[str, float]
 
 
-def clone(directory: Path) -> Path:
-    """Clone this checkout's HEAD, history and tags, into `directory`."""
+def clone(directory: Path, source: Path = ROOT) -> Path:
+    """Clone the HEAD of `source`, history and tags, into `directory`."""
     status = subprocess.run(
-        ["git", "clone", "--quiet", "--no-hardlinks", ROOT, directory], check=False
+        ["git", "clone", "--quiet", "--no-hardlinks", source, directory], check=False
     )
     if status.returncode:
-        raise FactoryError(f"{ROOT} could not be cloned into {directory}.")
+        raise FactoryError(f"{source} could not be cloned into {directory}.")
     return directory
 
 

@@ -105,6 +105,12 @@ class Client:
         target = httpx.URL(url.partition("{")[0]).copy_merge_params({"name": path.name})
         self.request("POST", str(target), content=chunks(), headers=headers)
 
+    def download(self, path: str, target: Path) -> None:
+        """Write an asset's bytes to `target`; the token stays behind where GitHub sends us on."""
+        headers = {"Accept": "application/octet-stream"}
+        response = self.request("GET", f"{self.base}{path}", headers=headers, follow_redirects=True)
+        target.write_bytes(response.content)
+
     def request(
         self, method: str, url: str, *, absent: bool = False, **content: Any
     ) -> httpx.Response:

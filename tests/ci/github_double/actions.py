@@ -12,6 +12,7 @@ from github_double.contract import Call
 from github_double.render import render_asset, render_ref, render_release, render_tag_object
 from github_double.state import AnswerError, Asset, Release, Repository
 
+BYTES = "application/octet-stream"
 Answer = tuple[int, Any, dict[str, str]]
 
 
@@ -95,6 +96,8 @@ def _show_asset(request: Request) -> Answer:
     release, asset = request.repository.find_asset(int(request.values["asset_id"]))
     if release.draft and not request.writer:
         raise AnswerError(404, "Not Found")
+    if request.call.accept == BYTES:
+        return 302, None, {"Location": f"{request.bases['uploads']}/storage/{asset.id}"}
     return 200, request.asset(asset), {}
 
 

@@ -10,13 +10,12 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
-from github_double.actions import ACTIONS, Answer, Request
+from github_double.actions import ACTIONS, BYTES, Answer, Request
 from github_double.contract import Call, answer_fault, request_fault, route
 from github_double.faults import JSON, Fault
 from github_double.state import AnswerError, Repository
 
 REPO = "/repos/{owner}/{repo}"
-NO_CONTENT = 204
 WRITES = {"POST", "PATCH", "PUT", "DELETE"}
 
 
@@ -118,14 +117,17 @@ class _Handler(BaseHTTPRequestHandler):
 
     def handle_any(self) -> None:
         """Take a request through its fault to its answer."""
+        if self.path.startswith("/storage/"):
+            self.store(int(self.path.rpartition("/")[2]))
+            return
         length = int(self.headers.get("Content-Length", "0"))
-        kind = self.headers.get("Content-Type", "")
+        kind, accept = self.headers.get("Content-Type", ""), self.headers.get("Accept", "")
         # Half of the body is read before anything is decided, for what ends in the middle.
         body = self.rfile.read(length // 2)
-        fault = self.double.arrive(Call(self.host, self.command, self.path, kind, body))
+        fault = self.double.arrive(Call(self.host, self.command, self.path, kind, body, accept))
         if fault is None or fault.cut not in {"before", "during"}:
             body += self.rfile.read(length - len(body))
-        call = Call(self.host, self.command, self.path, kind, body)
+        call = Call(self.host, self.command, self.path, kind, body, accept)
         if fault is None:
             self.answer(*self.serve(call))
         elif fault.cut == "answer":
@@ -145,11 +147,11 @@ class _Handler(BaseHTTPRequestHandler):
     def serve(self, call: Call, *, truncated: bool = False) -> Answer:
         """Let the double serve a request whose headers are as GitHub wants them."""
         headers = self.headers
-        for name, value in {
-            "Accept": "application/vnd.github+json",
-            "X-GitHub-Api-Version": "2022-11-28",
+        for name, values in {
+            "Accept": {"application/vnd.github+json", BYTES},
+            "X-GitHub-Api-Version": {"2022-11-28"},
         }.items():
-            if headers.get(name) != value:
+            if headers.get(name) not in values:
                 self.double.repository.wrong.append(f"{call.method} {call.path}: no {name}")
         if call.method == "POST" and "Content-Length" not in headers:
             self.double.repository.wrong.append(f"{call.path}: no Content-Length")
@@ -162,7 +164,7 @@ class _Handler(BaseHTTPRequestHandler):
         self, status: int, document: Any, headers: dict[str, str], *, half: bool = False
     ) -> None:
         """Send an answer, or half of one."""
-        data = b"" if status == NO_CONTENT else json.dumps(document).encode()
+        data = b"" if document is None else json.dumps(document).encode()
         self.send_response(status)
         for name, value in ({**JSON, **headers} if data else headers).items():
             self.send_header(name, value)
@@ -171,6 +173,16 @@ class _Handler(BaseHTTPRequestHandler):
         self.wfile.write(data[: len(data) // 2] if half else data)
         if half:
             self.cut()
+
+    def store(self, asset_id: int) -> None:
+        """Send an asset's bytes, as the storage does that GitHub sends a download on to."""
+        _, asset = self.double.repository.find_asset(asset_id)
+        if "Authorization" in self.headers:
+            self.double.repository.wrong.append("the token went to the storage")
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(asset.data)))
+        self.end_headers()
+        self.wfile.write(asset.data)
 
     def cut(self) -> None:
         """End the connection without another word."""

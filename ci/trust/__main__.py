@@ -1,0 +1,96 @@
+"""`nox -s verify`: what can be known about a release here, and what cannot."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+from collections import Counter
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+
+from rich.table import Table
+
+from ci.checks import FAILED, NOT_RUN, PASSED, Check
+from ci.errors import FactoryError
+from ci.paths import ROOT, WORK
+from ci.release.github.client import Client
+from ci.release.github.download import download
+from ci.release.github.place import Place, find_place
+from ci.report.tables import console
+from ci.session import run_session
+from ci.trust.attestations import check_attestations
+from ci.trust.rebuild import rebuild
+from ci.trust.statements import Files, check_statements, run_check
+from ci.version import TAG
+
+
+def parse_arguments(arguments: list[str]) -> argparse.Namespace:
+    """Read the words behind `nox -s verify --`."""
+    parser = argparse.ArgumentParser(
+        prog="nox -s verify --",
+        description="Check a release: its sums and its documents against each other and against "
+        "this clone, GitHub's signatures, and with --rebuild every byte against a build of your "
+        "own. Says what it could not check.",
+    )
+    parser.add_argument("release", metavar="TAG|DIR", help="v1.2.3, to download it, or a folder")
+    parser.add_argument(
+        "--rebuild",
+        action="store_true",
+        help="build each wheel again, from the tag and from nothing, and compare (minutes)",
+    )
+    return parser.parse_args(arguments)
+
+
+def fetch(tag: str, place: Place | None) -> Path:
+    """Download the release of `tag` and return its folder."""
+    if place is None:
+        raise FactoryError(
+            f"it is not known where {tag} was released.",
+            hint="Set GITHUB_REPOSITORY to OWNER/NAME, or verify a folder.",
+        )
+    folder = WORK / "verify" / tag
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    with Client(place) as client:
+        print(download(client, tag, folder))
+    return folder
+
+
+def check(files: Files, place: Place | None, *, again: bool) -> Iterator[Check]:
+    """Yield the result of every check."""
+    yield from check_statements(files)
+    yield run_check("attestations", partial(check_attestations, place=place), files)
+    if again:
+        yield from rebuild(files)
+    else:
+        yield Check("rebuild", NOT_RUN, "`--rebuild` builds every wheel again and compares")
+
+
+def main(arguments: list[str]) -> int:
+    """Check a release and print what came of it."""
+    options = parse_arguments(arguments)
+    place = find_place(ROOT, os.environ)
+    folder = Path(options.release)
+    if not folder.is_dir():
+        if not TAG.fullmatch(options.release):
+            raise FactoryError(
+                f"{options.release} is neither a folder nor a release tag.",
+                hint="Name a tag like v1.2.3, or the folder that a release is in.",
+            )
+        folder = fetch(options.release, place)
+    table = Table("check", "result", "what was seen", title=f"{folder}", title_justify="left")
+    table.columns[-1].overflow = "fold"
+    results = list(check(Files(folder, ROOT), place, again=options.rebuild))
+    for result in results:
+        table.add_row(result.name, result.status, result.detail)
+    console().print(table)
+    counts = Counter(result.status for result in results)
+    print(", ".join(f"{counts[status]} {status}" for status in (PASSED, FAILED, NOT_RUN)))
+    asked = [result for result in results if options.rebuild and result.name.startswith("rebuild")]
+    return int(counts[FAILED] > 0 or any(result.status == NOT_RUN for result in asked))
+
+
+if __name__ == "__main__":
+    run_session(main)
