@@ -17,15 +17,18 @@ from pathlib import Path
 
 import pytest
 from nox import registry
+from releases import git, stage_release, write_repository
 
 import noxfile  # noqa: F401 - registers the sessions
 from ci.lanes import load_lanes
 from ci.paths import ROOT
+from ci.release.gate import check_tag
 
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 INSTALL = (ROOT / "docs" / "install.md").read_text(encoding="utf-8")
 USE = (ROOT / "docs" / "use.md").read_text(encoding="utf-8")
 BUILD = (ROOT / "docs" / "build.md").read_text(encoding="utf-8")
+RELEASE = (ROOT / "docs" / "release.md").read_text(encoding="utf-8")
 NOX = (["nox"], ["python3", "noxfile.py"])
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
 
@@ -261,9 +264,30 @@ def messages() -> list[str]:
     return strings
 
 
-@pytest.mark.parametrize(
-    "message", re.findall(r"^\| `([^`]+)` \|", BUILD.partition("## When it fails")[2], re.MULTILINE)
-)
+def test_release_takes_the_commands_that_it_is_said_to_take(tmp_path: Path) -> None:
+    git(tmp_path, "init", "--quiet", "--bare", "origin")
+    repository = write_repository(tmp_path / "repository")
+    git(repository, "remote", "add", "origin", str(tmp_path / "origin"))
+    for command in next(fenced("sh", RELEASE)).splitlines():
+        subprocess.run(shlex.split(command), cwd=repository, check=True, capture_output=True)
+    assert check_tag(repository, "v0.1.0").tag == "v0.1.0"
+    assert git(tmp_path / "origin", "tag") == "v0.1.0"
+
+
+def test_sums_are_checked_by_the_command_that_is_given(tmp_path: Path) -> None:
+    release = stage_release(tmp_path)
+    (*_, block) = fenced("sh", RELEASE)
+    done = subprocess.run(shlex.split(block), cwd=release.folder, check=True, capture_output=True)
+    assert done.stdout.count(b": OK") == len(release.assets) - 1
+
+
+def explained(page: str) -> list[str]:
+    """Return the messages of a page's last table of errors."""
+    table = page.partition("## When it fails")[2].partition("\n## ")[0]
+    return re.findall(r"^\| `([^`]+)` \|", table, re.MULTILINE)
+
+
+@pytest.mark.parametrize("message", [*explained(BUILD), *explained(RELEASE)])
 def test_explained_message_is_one_of_the_code(message: str) -> None:
     assert any(message in string for string in messages())
 
