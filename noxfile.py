@@ -136,6 +136,14 @@ def image(session: nox.Session) -> None:
 
 
 @nox.session(default=False)
+def walk(session: nox.Session) -> None:
+    """Run GitHub's workflows here, job by job, with a registry and a GitHub of our own."""
+    install(session, "dev")
+    walk = ("pytest", "-s", "-m", "workflow", "tests/ci/test_walk.py")
+    session.run("python", "-m", *walk, *session.posargs)
+
+
+@nox.session(default=False)
 def shaders(session: nox.Session) -> None:
     """Regenerate SPIR-V and the Vulkan declarations (`-- --check` only compares)."""
     install(session, "factory")

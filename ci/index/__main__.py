@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import argparse
+import os
+import re
 import shutil
 import tempfile
 from collections.abc import Iterable
 from pathlib import Path
 
 from ci.errors import FactoryError
+from ci.index.download import download_all
 from ci.index.page import render
-from ci.index.releases import Release, read_folders, read_metadata
+from ci.index.releases import Release, find_folders, read_folder
 from ci.index.simple import write_simple
-from ci.paths import WORK
+from ci.paths import ROOT, WORK
+from ci.release.github.place import find_place
 from ci.session import run_session
 
 DEFAULT = WORK / "index"
@@ -28,10 +32,10 @@ def parse_arguments(arguments: list[str]) -> argparse.Namespace:
     )
     parser.add_argument(
         "--releases",
-        type=Path,
-        default=WORK / "release",
-        metavar="DIR",
-        help="a folder with one folder per tag (default: build/release/)",
+        default=str(WORK / "release"),
+        metavar="DIR|OWNER/NAME",
+        help="a folder with one folder per tag, whose files are copied; or a repository on GitHub, "
+        "whose files stay where they are (default: build/release/)",
     )
     parser.add_argument(
         "--to", type=Path, default=DEFAULT, metavar="DIR", help="default: build/index/"
@@ -39,8 +43,8 @@ def parse_arguments(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument(
         "--url",
         metavar="URL",
-        help="where the folder will be served, for the commands on the page (default: where it "
-        "lies on this machine)",
+        help="where the folder will be served, for the commands on the page (default: GitHub Pages "
+        "of OWNER/NAME, or where the folder lies on this machine)",
     )
     return parser.parse_args(arguments)
 
@@ -55,16 +59,14 @@ def check_target(target: Path) -> None:
         )
 
 
-def copy_files(staging: Path, releases: Iterable[tuple[Release, Path]]) -> None:
-    """Copy what the index lists, and write each wheel's metadata beside it."""
-    for release, folder in releases:
+def copy_files(staging: Path, releases: Iterable[Release], top: Path) -> None:
+    """Copy what the index lists, and the metadata of each wheel."""
+    for release in releases:
         for file in release.files:
             copy = staging / file.url
             copy.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(folder / file.name, copy)
-            if file.metadata_sha256:
-                metadata = copy.with_name(f"{copy.name}.metadata")
-                metadata.write_bytes(read_metadata(copy))
+            for suffix in ("", ".metadata" if file.metadata_sha256 else ""):
+                shutil.copyfile(top / release.tag / f"{file.name}{suffix}", f"{copy}{suffix}")
 
 
 def main(arguments: list[str]) -> int:
@@ -72,16 +74,23 @@ def main(arguments: list[str]) -> int:
     options = parse_arguments(arguments)
     target = options.to.resolve()
     check_target(target)
-    found = read_folders(options.releases)
-    releases = [release for release, _ in found]
-    base = options.url or target.as_uri()
+    top, downloads, url = Path(options.releases), "files", target.as_uri()
+    if not top.is_dir() and re.fullmatch(r"[\w.-]+/[\w.-]+", options.releases):
+        place = find_place(ROOT, {**os.environ, "GITHUB_REPOSITORY": options.releases})
+        assert place is not None  # noqa: S101 - it has a name
+        top, downloads = download_all(place), f"{place.url}/releases/download"
+        owner, _, name = options.releases.partition("/")
+        url = f"https://{owner.lower()}.github.io/{name}"
+    releases = [read_folder(folder, downloads) for folder in find_folders(top)]
+    releases.sort(key=lambda release: release.version, reverse=True)
     target.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=f".{target.name}.", dir=target.parent) as scratch:
         staging = Path(scratch) / "new"
         staging.mkdir()
-        copy_files(staging, found)
+        if "://" not in downloads:
+            copy_files(staging, releases, top)
         write_simple(staging, releases)
-        page = render(releases, f"{base.rstrip('/')}/")
+        page = render(releases, f"{(options.url or url).rstrip('/')}/")
         (staging / "index.html").write_text(page, encoding="utf-8", newline="\n")
         if target.exists():
             target.rename(Path(scratch) / "old")

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import datetime as dt
 import email
-import hashlib
-import zipfile
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,8 +11,8 @@ from pathlib import Path
 from packaging.version import Version
 
 from ci.errors import FactoryError
-from ci.manifest import NAME, read_manifest
-from ci.repack import find_dist_info
+from ci.manifest import NAME, hash_file, read_manifest
+from ci.release.stage import read_dist_info
 from ci.version import tag_to_version
 
 
@@ -27,7 +25,7 @@ class File:
     sha256: str
     size: int
     platform: str  # of a wheel: its platform tag; empty for the sdist
-    metadata_sha256: str = ""  # of the wheel's METADATA, which lies at the url + ".metadata"
+    metadata_sha256: str = ""  # of a wheel: of its METADATA, which lies at the url + ".metadata"
 
 
 @dataclass(frozen=True)
@@ -41,8 +39,12 @@ class Release:
     files: tuple[File, ...]
 
 
-def read_folder(folder: Path) -> tuple[Release, Path]:
-    """Return the release that lies in `folder`, which is named as its tag."""
+def read_folder(folder: Path, downloads: str = "files") -> Release:
+    """Return the release that lies in `folder`, which is named as its tag.
+
+    `downloads` is the address below which each tag's files are: relative to the index, or not.
+    Raises FactoryError for a file that is not as the release's manifest has it.
+    """
     tag = folder.name
     manifest = read_manifest(folder)
     if manifest.version != tag_to_version(tag):
@@ -50,30 +52,34 @@ def read_folder(folder: Path) -> tuple[Release, Path]:
             f"{folder} holds version {manifest.version}, and its name says {tag}.",
             hint="A release's folder is called like its tag; `nox -s release` makes it so.",
         )
-    files = []
-    requires = set()
-    for wheel in manifest.wheels:
-        metadata = read_metadata(folder / wheel.file)
-        requires.add(str(email.message_from_bytes(metadata)["Requires-Python"]))
-        files.append(
-            File(
-                name=wheel.file,
-                url=f"files/{tag}/{wheel.file}",
-                sha256=wheel.sha256,
-                size=wheel.size,
-                platform=platform_of(wheel.file),
-                metadata_sha256=hashlib.sha256(metadata).hexdigest(),
-            )
-        )
+    address = f"{downloads}/{tag}"
     sdist = manifest.sdist
-    files.append(File(sdist.file, f"files/{tag}/{sdist.file}", sdist.sha256, sdist.size, ""))
-    date = dt.datetime.fromtimestamp(manifest.source_date_epoch, dt.timezone.utc).date()
+    requires = {read_requires_python(folder / wheel.file) for wheel in manifest.wheels}
     (requires_python,) = requires
-    return Release(tag, Version(manifest.version), date, requires_python, tuple(files)), folder
+    return Release(
+        tag,
+        Version(manifest.version),
+        dt.datetime.fromtimestamp(manifest.source_date_epoch, dt.timezone.utc).date(),
+        requires_python,
+        (
+            *(
+                File(
+                    name=wheel.file,
+                    url=f"{address}/{wheel.file}",
+                    sha256=wheel.sha256,
+                    size=wheel.size,
+                    platform=wheel.file.removesuffix(".whl").rpartition("-")[2],
+                    metadata_sha256=hash_file(folder / f"{wheel.file}.metadata"),
+                )
+                for wheel in manifest.wheels
+            ),
+            File(sdist.file, f"{address}/{sdist.file}", sdist.sha256, sdist.size, platform=""),
+        ),
+    )
 
 
-def read_folders(top: Path) -> list[tuple[Release, Path]]:
-    """Return every release below `top`, the newest first; raises FactoryError if there is none."""
+def find_folders(top: Path) -> list[Path]:
+    """Return the folder of every release below `top`; raises FactoryError if there is none."""
     folders = sorted(path.parent for path in top.glob(f"v*/{NAME}"))
     if not folders:
         raise FactoryError(
@@ -81,19 +87,12 @@ def read_folders(top: Path) -> list[tuple[Release, Path]]:
             hint=f"It should hold a folder per tag, each with its {NAME}: "
             "`nox -s release -- --tag v1.2.3 --to DIR/v1.2.3` makes one.",
         )
-    return sorted(map(read_folder, folders), key=lambda pair: pair[0].version, reverse=True)
+    return folders
 
 
-def platform_of(wheel: str) -> str:
-    """Return the platform tag in a wheel's name."""
-    return wheel.removesuffix(".whl").rpartition("-")[2]
-
-
-def read_metadata(wheel: Path) -> bytes:
-    """Return the METADATA of a wheel, byte for byte."""
-    with zipfile.ZipFile(wheel) as archive:
-        dist_info = find_dist_info(dict.fromkeys(archive.namelist(), b""))
-        return archive.read(f"{dist_info}/METADATA")
+def read_requires_python(wheel: Path) -> str:
+    """Return which Pythons a wheel is for."""
+    return str(email.message_from_bytes(read_dist_info(wheel, "METADATA"))["Requires-Python"])
 
 
 def newest(releases: Iterable[Release]) -> Release:

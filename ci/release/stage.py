@@ -19,6 +19,8 @@ from ci.release.provenance import make_provenance
 from ci.repack import find_dist_info
 
 PROVENANCE = "provenance.json"
+# What lies beside each wheel of what is in its .dist-info folder: for auditors, and for an index.
+INSIDE = {".cdx.json": sbom.NAME, ".metadata": "METADATA"}
 
 
 def stage(
@@ -39,7 +41,9 @@ def stage(
         shutil.copyfile(path, folder / path.name)
     write_manifest(folder, manifest)
     for wheel in manifest.wheels:
-        (folder / f"{wheel.file}.cdx.json").write_bytes(read_sbom(folder / wheel.file))
+        for suffix, name in INSIDE.items():
+            copy = read_dist_info(folder / wheel.file, name)
+            (folder / f"{wheel.file}{suffix}").write_bytes(copy)
     locks = sorted(LOCKS.glob("*.txt"))
     proof = make_provenance(manifest, _assets(folder), locks, tag=tag, url=url, environ=os.environ)
     (folder / PROVENANCE).write_bytes(proof)
@@ -60,11 +64,11 @@ def stage(
     )
 
 
-def read_sbom(wheel: Path) -> bytes:
-    """Return the bill of materials inside `wheel`."""
+def read_dist_info(wheel: Path, name: str) -> bytes:
+    """Return a file of the `.dist-info` folder in `wheel`."""
     with zipfile.ZipFile(wheel) as archive:
         dist_info = find_dist_info(dict.fromkeys(archive.namelist(), b""))
-        return archive.read(f"{dist_info}/{sbom.NAME}")
+        return archive.read(f"{dist_info}/{name}")
 
 
 def _assets(folder: Path) -> tuple[Asset, ...]:

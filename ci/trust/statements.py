@@ -17,7 +17,7 @@ from ci.checks import FAILED, NOT_RUN, PASSED, Check
 from ci.errors import FactoryError
 from ci.manifest import Manifest, hash_file, read_manifest
 from ci.release.plan import NOTES, SUMS
-from ci.release.stage import PROVENANCE, read_sbom
+from ci.release.stage import INSIDE, PROVENANCE, read_dist_info
 from ci.version import version_to_tag
 
 LINE = re.compile(r"([0-9a-f]{64})  ([\w.+-]+)")
@@ -111,9 +111,10 @@ def _check_manifest(files: Files) -> str:
 
 def _check_sboms(files: Files) -> str:
     for wheel in files.manifest.wheels:
-        outside = files.folder / f"{wheel.file}.cdx.json"
-        if outside.read_bytes() != read_sbom(files.folder / wheel.file):
-            raise ValueError(f"{outside.name} is not the one inside the wheel")
+        for suffix, name in INSIDE.items():
+            outside = files.folder / f"{wheel.file}{suffix}"
+            if outside.read_bytes() != read_dist_info(files.folder / wheel.file, name):
+                raise ValueError(f"{outside.name} is not the one inside the wheel")
     return "those inside the wheels"
 
 

@@ -11,8 +11,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-USER, PASSWORD = "robot", "open sesame"
-HASH = "$2y$04$JlRyzSM1..MsuoLHx3ZYduPKAAqgDFniPUJmGQoTPrWuV7I/AQj1O"  # bcrypt, of PASSWORD
+USER, PASSWORD = "robot", "open-sesame"
+HASH = "$2y$04$hhI3cKvbt.03.RyJiBUI5eKzVa/ooQVoZNpptYiR.60tjGCSCxk6S"  # bcrypt, of PASSWORD
 LOGIN = base64.b64encode(f"{USER}:{PASSWORD}".encode()).decode()
 
 

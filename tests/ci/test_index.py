@@ -15,12 +15,15 @@ from pathlib import Path
 import pytest
 import uv
 from file_server import serve
+from github_double import Double, Repository
+from github_runs import run as run_publish
 from releases import RELEASED, TAG, VERSION, stage_release
 from wheels import METADATA
 
 from ci.errors import FactoryError
+from ci.index import download
 from ci.index.page import commands, describe
-from ci.index.releases import newest, read_folder, read_folders
+from ci.index.releases import find_folders, newest, read_folder
 from ci.manifest import hash_file
 from ci.paths import ROOT
 
@@ -104,10 +107,10 @@ def test_projects_are_listed(site: Path) -> None:
 
 
 def test_person_is_offered_the_newest_final_release(releases: Path) -> None:
-    found = [release for release, _ in read_folders(releases)]
-    assert [release.tag for release in found] == ["v1.3.0-rc.1", "v1.2.3", "v1.2.2"]
+    found = [read_folder(folder) for folder in find_folders(releases)]
+    assert [release.tag for release in found] == list(TAGS)
     assert newest(found).tag == "v1.2.3"
-    assert newest(found[:1]).tag == "v1.3.0-rc.1"
+    assert newest(found[-1:]).tag == "v1.3.0-rc.1"
 
 
 @pytest.mark.parametrize(
@@ -145,6 +148,59 @@ def test_other_folder_is_not_replaced(releases: Path, tmp_path: Path) -> None:
     with pytest.raises(FactoryError, match="is no package index"):
         cli.main(["--releases", str(releases), "--to", str(tmp_path)])
     assert (tmp_path / "thesis.txt").exists()
+
+
+@pytest.fixture
+def on_github(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[tuple[Double, list[str]]]:
+    """Two releases and a draft on GitHub, and the arguments that make their index."""
+    for variable in ("GH_TOKEN", "GITHUB_TOKEN"):
+        monkeypatch.delenv(variable, raising=False)
+    monkeypatch.setattr(download, "WORK", tmp_path / "work")
+    with Double.run() as double:
+        monkeypatch.setenv("GITHUB_API_URL", double.bases["api"])
+        commit = {"type": "commit", "sha": "a" * 40}
+        double.begin(Repository(tags={"v1.2.2": commit, TAG: commit}))
+        for tag in double.repository.tags:
+            (tmp_path / tag).mkdir()
+            run_publish(double, stage_release(tmp_path / tag, tag))
+        double.repository.create({"tag_name": "v1.2.4", "draft": True, "body": ""})
+        yield double, ["--releases", "o/r", "--to", str(tmp_path / "site")]
+
+
+def test_releases_on_github_stay_where_they_are(
+    on_github: tuple[Double, list[str]], tmp_path: Path
+) -> None:
+    double, arguments = on_github
+    assert cli.main(arguments) == 0
+    site = tmp_path / "site"
+    assert {path.name for path in site.iterdir()} == {"index.html", "simple"}
+    links = Links((site / "simple/mlc-llm/index.html").read_text()).found
+    assert len(links) == 2 * (len(RELEASED) + 1)
+    url, _, digest = links[LINUX]["href"].partition("#sha256=")
+    assert url == f"https://github.com/o/r/releases/download/{TAG}/{LINUX}"
+    assets = {a.name: a for release in double.repository.published for a in release.assets.values()}
+    assert assets[LINUX].digest == f"sha256:{digest}"
+    metadata = links[LINUX]["data-core-metadata"].replace("=", ":")
+    assert assets[f"{LINUX}.metadata"].digest == metadata
+    assert "https://o.github.io/r/simple/" in (site / "index.html").read_text()
+
+
+def test_release_on_github_is_downloaded_once(on_github: tuple[Double, list[str]]) -> None:
+    double, arguments = on_github
+    assert cli.main(arguments) == 0
+    before = len(double.calls)
+    assert cli.main(arguments) == 0
+    assert [call.path for call in double.calls[before:]] == ["/repos/o/r/releases"]
+
+
+def test_repository_that_is_not_there_is_refused(
+    on_github: tuple[Double, list[str]], tmp_path: Path
+) -> None:
+    assert on_github
+    with pytest.raises(FactoryError, match="o/other"):
+        cli.main(["--releases", "o/other", "--to", str(tmp_path / "site")])
 
 
 def test_folder_without_releases_is_refused(tmp_path: Path) -> None:
@@ -231,7 +287,7 @@ def test_installer_refuses_another_file(
 def test_command_on_the_page_installs(
     tool: str, server: tuple[str, list[str]], releases: Path, tmp_path: Path
 ) -> None:
-    release, _ = read_folder(releases / TAG)
+    release = read_folder(releases / TAG)
     (file,) = (file for file in release.files if file.name == LINUX)
     start, _, rest = commands(file, release, server[0])[tool].partition("install ")
     assert start == {"pip": "pip ", "uv": "uv pip "}[tool]

@@ -43,7 +43,7 @@ class Site:
 
     def __init__(self, address: str, folder: Path, page: Page) -> None:
         self.address, self.page = address, page
-        self.release, _ = read_folder(folder / TAG)
+        self.release = read_folder(folder / TAG)
 
     def open(self, width: int = 1000, **options: bool) -> None:
         self.page.open(self.address, width=width, **options)

@@ -30,7 +30,7 @@ def test_release_holds_exactly_what_it_should(tmp_path: Path) -> None:
     release = stage_release(tmp_path)
     wheels = [f"mlc_llm-1.2.3-py3-none-{lane.platform}.whl" for lane in RELEASED.values()]
     expected = {
-        *(*wheels, *(f"{wheel}.cdx.json" for wheel in wheels)),
+        *(f"{wheel}{suffix}" for wheel in wheels for suffix in ("", ".cdx.json", ".metadata")),
         *("mlc_llm-1.2.3.tar.gz", "manifest.json", "provenance.json", SUMS),
     }
     assert [asset.name for asset in release.assets] == sorted(expected)
