@@ -88,13 +88,13 @@ def publish_on_github(release: Release, place: Place) -> str:
     sent: dict[str, int] = {}
     columns = (*Progress.get_default_columns(), DownloadColumn())
     with Progress(*columns, console=console()) as progress, Client(place) as client:
-        task = progress.add_task("uploading", total=sum(sizes.values()))
+        task = progress.add_task("uploading", total=sum(sizes.values()), visible=False)
 
         def uploaded(name: str, size: int) -> None:
             if size == sizes[name] != sent.get(name):
                 progress.print(f"{name}: {size} bytes")
             sent[name] = size
-            progress.update(task, completed=sum(sent.values()))
+            progress.update(task, completed=sum(sent.values()), visible=True)
 
         return github.publish(client, release, Watch(uploaded=uploaded, say=progress.print))
 

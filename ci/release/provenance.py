@@ -33,7 +33,10 @@ def make_provenance(
     server = environ.get("GITHUB_SERVER_URL", "https://github.com")
     images = sorted({(w.lane, w.image) for w in manifest.wheels if w.image})
     materials: list[dict[str, Any]] = [
-        {"uri": f"git+{url}@refs/tags/{tag}", "digest": {"gitCommit": manifest.commit}},
+        {
+            **({"uri": f"git+{url}@refs/tags/{tag}"} if url else {"name": f"refs/tags/{tag}"}),
+            "digest": {"gitCommit": manifest.commit},
+        },
         *(
             {"name": f"ci/locks/{lock.name}", "digest": {"sha256": hash_file(lock)}}
             for lock in locks

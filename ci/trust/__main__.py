@@ -14,6 +14,7 @@ from rich.table import Table
 
 from ci.checks import FAILED, NOT_RUN, PASSED, Check
 from ci.errors import FactoryError
+from ci.images import ENGINES
 from ci.paths import ROOT, WORK
 from ci.release.github.client import Client
 from ci.release.github.download import download
@@ -40,6 +41,12 @@ def parse_arguments(arguments: list[str]) -> argparse.Namespace:
         action="store_true",
         help="build each wheel again, from the tag and from nothing, and compare (minutes)",
     )
+    parser.add_argument(
+        "--engine",
+        choices=["auto", *ENGINES, "host"],
+        default="auto",
+        help="where --rebuild builds (default: %(default)s)",
+    )
     return parser.parse_args(arguments)
 
 
@@ -58,12 +65,12 @@ def fetch(tag: str, place: Place | None) -> Path:
     return folder
 
 
-def check(files: Files, place: Place | None, *, again: bool) -> Iterator[Check]:
+def check(files: Files, place: Place | None, options: argparse.Namespace) -> Iterator[Check]:
     """Yield the result of every check."""
     yield from check_statements(files)
     yield run_check("attestations", partial(check_attestations, place=place), files)
-    if again:
-        yield from rebuild(files)
+    if options.rebuild:
+        yield from rebuild(files, options.engine, WORK / "verify" / "rebuild")
     else:
         yield Check("rebuild", NOT_RUN, "`--rebuild` builds every wheel again and compares")
 
@@ -82,7 +89,7 @@ def main(arguments: list[str]) -> int:
         folder = fetch(options.release, place)
     table = Table("check", "result", "what was seen", title=f"{folder}", title_justify="left")
     table.columns[-1].overflow = "fold"
-    results = list(check(Files(folder, ROOT), place, again=options.rebuild))
+    results = list(check(Files(folder, ROOT), place, options))
     for result in results:
         table.add_row(result.name, result.status, result.detail)
     console().print(table)

@@ -3,49 +3,50 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 from ci.checks import FAILED, NOT_RUN, PASSED, Check
 from ci.clones import clone
-from ci.manifest import hash_file, read_manifest
+from ci.manifest import WheelRecord, hash_file, read_manifest
 from ci.process import call_patiently
 from ci.same_bytes import differences
 from ci.trust.statements import Files
 
 
-def rebuild(files: Files) -> Iterator[Check]:
+def rebuild(files: Files, engine: str, work: Path) -> Iterator[Check]:
     """Build each lane in a clean clone of the tag, from nothing; yield whether it is the same.
 
-    $MLC_LLM_OBJECTS lets it use compiled objects that are there already.
+    `work` is emptied first, and keeps the clone with its logs. $MLC_LLM_OBJECTS lets it use
+    compiled objects that are there already.
     """
-    with tempfile.TemporaryDirectory(prefix="mlc_llm-verify-") as name:
-        checkout = clone(Path(name) / "checkout", files.root)
-        done = subprocess.run(
-            ["git", "-C", checkout, "checkout", "--quiet", files.tag], check=False
-        )
-        if done.returncode:
-            yield Check("rebuild", NOT_RUN, f"this clone has no tag {files.tag}: fetch it")
-            return
-        env = {"MLC_LLM_OBJECTS": str(Path(name) / "objects"), **os.environ}
-        for wheel in files.manifest.wheels:
-            yield _rebuild_lane(files, checkout, wheel.lane, env)
-        if (checkout / "wheelhouse").exists():
-            sdist = files.manifest.sdist
-            again = read_manifest(checkout / "wheelhouse").sdist
-            same = again == sdist
-            yield Check("rebuild: sdist", PASSED if same else FAILED, f"sha256 {again.sha256}")
+    shutil.rmtree(work, ignore_errors=True)
+    work.mkdir(parents=True)
+    checkout = clone(work / "checkout", files.root)
+    done = subprocess.run(["git", "-C", checkout, "checkout", "--quiet", files.tag], check=False)
+    if done.returncode:
+        yield Check("rebuild", NOT_RUN, f"this clone has no tag {files.tag}: fetch it")
+        return
+    env = {"MLC_LLM_OBJECTS": str(work / "objects"), **os.environ}
+    for wheel in files.manifest.wheels:
+        yield _rebuild_wheel(files, wheel, checkout, ["--engine", engine], env)
+    if (checkout / "wheelhouse").exists():
+        again = read_manifest(checkout / "wheelhouse").sdist
+        same = again == files.manifest.sdist
+        detail = f"the same {again.size} bytes" if same else f"another sdist: {again.sha256}"
+        yield Check("rebuild: sdist", PASSED if same else FAILED, detail)
 
 
-def _rebuild_lane(files: Files, checkout: Path, lane: str, env: dict[str, str]) -> Check:
+def _rebuild_wheel(
+    files: Files, wheel: WheelRecord, checkout: Path, options: list[str], env: dict[str, str]
+) -> Check:
     """Run the tag's own `wheels` session for one lane."""
-    name = f"rebuild: {lane}"
-    (wheel,) = (wheel for wheel in files.manifest.wheels if wheel.lane == lane)
-    command = [sys.executable, "noxfile.py", "-s", "wheels", "--", "--lane", lane]
-    if call_patiently(command, cwd=checkout, env=env):
+    name = f"rebuild: {wheel.lane}"
+    session = ["noxfile.py", "-s", "wheels", "--", "--lane", wheel.lane, *options]
+    if call_patiently([sys.executable, *session], cwd=checkout, env=env):
         return Check(name, NOT_RUN, "the build did not succeed here; its message is above")
     again = checkout / "wheelhouse" / wheel.file
     if not again.is_file():

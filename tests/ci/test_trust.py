@@ -234,8 +234,8 @@ def test_signatures_that_cannot_be_checked_are_not_run(
 # Building again
 
 
-def test_rebuild_of_the_same_bytes_passes(files: Files) -> None:
-    found = {check.name: check.status for check in rebuild(files)}
+def test_rebuild_of_the_same_bytes_passes(files: Files, tmp_path: Path) -> None:
+    found = {check.name: check.status for check in rebuild(files, "host", tmp_path / "rebuild")}
     names = {*(f"rebuild: {lane}" for lane in RELEASED), "rebuild: sdist"}
     assert found == dict.fromkeys(names, PASSED)
 
@@ -251,22 +251,22 @@ def test_rebuild_that_differs_fails_and_says_where(files: Files, tmp_path: Path)
             entry.update(sha256=hash_file(path), size=path.stat().st_size)
 
     edit(built, "manifest.json", change)
-    found = {check.name: check for check in rebuild(files)}
+    found = {check.name: check for check in rebuild(files, "host", tmp_path / "rebuild")}
     (lane,) = (lane for lane, row in RELEASED.items() if row.platform in wheel.name)
     assert found["rebuild: sdist"].status == FAILED
     assert found[f"rebuild: {lane}"].status == FAILED
     assert "mlc_llm/cli.py differs from byte 0 on" in found[f"rebuild: {lane}"].detail
 
 
-def test_rebuild_that_cannot_be_done_is_not_run(files: Files) -> None:
+def test_rebuild_that_cannot_be_done_is_not_run(files: Files, tmp_path: Path) -> None:
     write_noxfile(files.root, Path("/nowhere"), fails=True)
     git(files.root, "tag", "--force", TAG)
-    assert {check.status for check in rebuild(files)} == {NOT_RUN}
+    assert {check.status for check in rebuild(files, "host", tmp_path / "rebuild")} == {NOT_RUN}
 
 
-def test_rebuild_without_the_tag_is_not_run(files: Files) -> None:
+def test_rebuild_without_the_tag_is_not_run(files: Files, tmp_path: Path) -> None:
     git(files.root, "tag", "--delete", TAG)
-    (only,) = rebuild(files)
+    (only,) = rebuild(files, "host", tmp_path / "rebuild")
     assert (only.status, only.detail) == (NOT_RUN, "this clone has no tag v1.2.3: fetch it")
 
 
