@@ -24,7 +24,7 @@ def check_attestations(files: Files, place: Place | None) -> str:
         done = subprocess.run(
             [
                 *("gh", "attestation", "verify", files.folder / name, "--repo", place.name),
-                *("--source-ref", f"refs/tags/{files.tag}"),
+                *("--source-ref", f"refs/tags/{files.tag}", "--source-digest", manifest.commit),
             ],
             capture_output=True,
             text=True,

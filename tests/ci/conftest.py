@@ -8,3 +8,10 @@ def no_git_config(monkeypatch: pytest.MonkeyPatch) -> None:
     """Keep the developer's own git settings (signed commits, hidden files) out of the tests."""
     monkeypatch.setenv("GIT_CONFIG_GLOBAL", os.devnull)
     monkeypatch.setenv("GIT_CONFIG_NOSYSTEM", "1")
+
+
+@pytest.fixture(autouse=True)
+def no_proxy_to_loopback(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Reach the tests' own servers, whatever proxy this machine has."""
+    for name in ("NO_PROXY", "no_proxy"):
+        monkeypatch.setenv(name, ",".join(filter(None, [os.environ.get(name), "127.0.0.1"])))

@@ -211,7 +211,8 @@ def test_signature_of_each_wheel_and_the_sdist_is_asked_for(
     lines = asked.read_text().splitlines()
     assert len(lines) == len(RELEASED) + 1
     assert lines[0].startswith(f"attestation verify {files.folder}/mlc_llm-1.2.3-")
-    assert lines[0].endswith("--repo o/r --source-ref refs/tags/v1.2.3")
+    commit = files.manifest.commit
+    assert lines[0].endswith(f"--repo o/r --source-ref refs/tags/v1.2.3 --source-digest {commit}")
 
 
 def test_wrong_signature_fails(
