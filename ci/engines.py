@@ -1,7 +1,7 @@
-"""The two ways from an sdist to a tested wheel: cibuildwheel in a container, or the host.
+"""The ways from an sdist to a tested wheel: cibuildwheel, in a container or not, or the host.
 
-Both read `[tool.cibuildwheel]` in pyproject.toml: the host engine takes the same steps in the
-same order, with the same toolchain, and gives the same bytes.
+All read `[tool.cibuildwheel]` in pyproject.toml: the host takes the same steps in the same order,
+with the same toolchain, and gives the same bytes, for its own platform and for others.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ NETWORK = (
 # What else a host build may see of the environment.
 KEPT = (
     *("HOME", "TMPDIR", "LANG", "XDG_CACHE_HOME", "UV_CACHE_DIR", "SSL_CERT_FILE", "PIP_CERT"),
-    *("PYENV_ROOT", "UV_PYTHON_INSTALL_DIR"),
+    *("PYENV_ROOT", "UV_PYTHON_INSTALL_DIR", "MLC_LLM_CACHE"),
 )
 # Settings of the tools that a build runs: they come from pyproject.toml alone.
 SETTINGS = ("CIBW_", "CMAKE_", "PYTHON", "SETUPTOOLS_SCM_", "SKBUILD_", "SOURCE_DATE_EPOCH")
@@ -111,12 +111,43 @@ def container_arguments() -> list[str]:
     return arguments
 
 
-def build_on_host(job: Job, toolchain: Toolchain, *, system_compiler: bool = False) -> None:
-    """Take cibuildwheel's steps here, with zig or with the compiler that CMake finds on PATH."""
+def build_natively(job: Job, toolchain: Toolchain) -> None:
+    """Run cibuildwheel without a container, on the lane's own kind of machine."""
+    source = unpack(job.sdist, job.work / "src")
+    run_logged(
+        [
+            *(sys.executable, "-m", "cibuildwheel", source, "--output-dir", job.repaired),
+            # Another CPython than this one could not load what the toolchain has compiled.
+            *("--only", f"cp{sys.version_info[0]}{sys.version_info[1]}-{job.lane.platform}"),
+        ],
+        log=job.log,
+        lane=job.lane.id,
+        phase="cibuildwheel",
+        cwd=source,
+        env={
+            **clean_environ(),
+            **lane_variables(job),
+            **toolchain_env(toolchain, job.lane),
+            "MLC_LLM_SOURCE": os.fspath(source),
+            "MLC_LLM_TVM_FFI": os.fspath(toolchain.directory),
+        },
+        on_line=job.on_line,
+    )
+
+
+def build_on_host(
+    job: Job, toolchain: Toolchain, *, tvm_ffi: Path | None = None, system_compiler: bool = False
+) -> None:
+    """Take cibuildwheel's steps here, with zig or with the compiler that CMake finds on PATH.
+
+    `tvm_ffi` is the folder of the lane's own, where the lane is for another platform than this.
+    """
     table = read_toml(ROOT / "pyproject.toml")["tool"]["cibuildwheel"]
     source = unpack(job.sdist, job.work / "src")
     raw = job.work / "raw"
     env = host_env(job, toolchain, source, system_compiler=system_compiler)
+    if tvm_ffi:
+        env |= cross_variables(job.lane, tvm_ffi)
     settings = {} if system_compiler else table["config-settings"]
     build = ["build", source, "--wheel", f"--outdir={raw}", *table["build-frontend"]["args"]]
     for key, value in settings.items():
@@ -155,9 +186,18 @@ def fill(command: str, words: Mapping[str, Path]) -> list[str | Path]:
     return ["/bin/sh", "-c", command.format(**quoted)]
 
 
+def cross_variables(lane: Lane, tvm_ffi: Path) -> dict[str, str]:
+    """Return what makes the back end and CMake build for the lane's platform, not for this one."""
+    return {"_PYTHON_HOST_PLATFORM": lane.python_platform, "MLC_LLM_TVM_FFI": os.fspath(tvm_ffi)}
+
+
 def runs_here(lane: Lane) -> bool:
     """Whether this machine's own Python and kernel are the lane's."""
-    return lane.zig_target.startswith(f"{platform.machine()}-{sys.platform}")
+    processor, system = platform.machine().lower(), sys.platform
+    return (lane.processor, lane.system) == (
+        {"amd64": "x86_64", "arm64": "aarch64"}.get(processor, processor),
+        {"win32": "windows", "darwin": "macos"}.get(system, system),
+    )
 
 
 def check_host(lane: Lane) -> None:

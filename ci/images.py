@@ -224,7 +224,11 @@ def debian_base_name(prefixes: Sequence[Path]) -> str:
 def wanted_pythons() -> list[str]:
     """Return the oldest and newest supported Python and those that lanes build with."""
     supported = supported_pythons()
-    builders = {f"3.{lane.cibuildwheel[3:].partition('-')[0]}" for lane in load_lanes().values()}
+    builders = {
+        f"3.{lane.cibuildwheel[3:].partition('-')[0]}"
+        for lane in load_lanes().values()
+        if lane.build == "container"
+    }
     wanted = {supported[0], supported[-1], *builders}
     return [version for version in supported if version in wanted]
 

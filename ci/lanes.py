@@ -25,9 +25,9 @@ class Lane:
 
     id: str
     platform: str
-    build: Literal["container", "native", "cross"]
+    build: Literal["container", "cross"]
     state: Literal["built", "declared"]
-    tested: tuple[Literal["container", "host", "native"], ...]
+    tested: tuple[Literal["container", "host", "wine"], ...]
     released: bool
     runner: str
     cibuildwheel: str
@@ -49,6 +49,33 @@ class Lane:
         """The glibc floor that the platform tag promises, "2.28"; empty off Linux."""
         match = re.fullmatch(r"manylinux_(\d+)_(\d+)_\w+", self.platform)
         return ".".join(match.groups()) if match else ""
+
+    @property
+    def processor(self) -> str:
+        """The processor as zig calls it: x86_64 or aarch64."""
+        return self.zig_target.split("-")[0]
+
+    @property
+    def system(self) -> str:
+        """The operating system as zig calls it: linux or windows."""
+        return self.zig_target.split("-")[1]
+
+    @property
+    def library(self) -> str:
+        """The native library's place in the wheel."""
+        return f"mlc_llm/lib/{'mlc_llm.dll' if self.system == 'windows' else 'libmlc_llm.so'}"
+
+    @property
+    def python_platform(self) -> str:
+        """What sysconfig.get_platform() says there."""
+        return re.sub(r"^manylinux_\d+_\d+", "linux", self.platform).replace("_", "-", 1)
+
+    @property
+    def uv_platform(self) -> str:
+        """What uv calls the platform (--python-platform)."""
+        if self.system == "windows":
+            return f"{self.processor}-pc-windows-msvc"
+        return f"{self.processor}-{self.platform.removesuffix(f'_{self.processor}')}"
 
 
 def load_lanes(table: Path = TABLE) -> dict[str, Lane]:

@@ -1,7 +1,7 @@
 """`nox -s locks`: turn each dependency group of pyproject.toml into ci/locks/GROUP.txt.
 
-The two smoke locks hold what the package itself needs: each dependency at the floor that
-pyproject.toml declares (oldest), or at its newest release (newest).
+The smoke locks hold what the package itself needs: each dependency at the floor that
+pyproject.toml declares (oldest), at its newest release (newest), or at the newest that Wine runs.
 """
 
 from __future__ import annotations
@@ -44,6 +44,7 @@ def main(arguments: list[str]) -> int:
             compile_lock(group, "--group", f"pyproject.toml:{group}")
         compile_lock("smoke-oldest", "pyproject.toml", "--resolution", "lowest-direct")
         compile_lock("smoke-newest", "pyproject.toml")
+        compile_lock("smoke-wine", "pyproject.toml", "--group", "pyproject.toml:wine")
     except subprocess.CalledProcessError as error:
         print("error: uv could not resolve this lock (its message is above).", file=sys.stderr)
         return error.returncode

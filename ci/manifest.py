@@ -27,7 +27,7 @@ class WheelRecord:
 
     file: str
     lane: str
-    engine: str  # docker, podman or host
+    engine: str  # docker, podman, host, cross or native
     sha256: str
     size: int
     toolchain_lock: str

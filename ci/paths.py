@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import shutil
 import sys
+import tempfile
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
@@ -23,3 +25,20 @@ def cache_dir() -> Path:
     else:
         base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     return base / "mlc_llm-factory"
+
+
+def new_folder_beside(final: Path) -> Path:
+    """Return a new, empty folder in which `final` is made, for `move_into_place`."""
+    final.parent.mkdir(parents=True, exist_ok=True)
+    return Path(tempfile.mkdtemp(prefix="new-", dir=final.parent))
+
+
+def move_into_place(staging: Path, final: Path) -> None:
+    """Move a finished folder to its place, unless another session was first."""
+    staging.chmod(0o755)  # mkdtemp's is private, and the cache may be shared
+    try:
+        staging.rename(final)
+    except OSError:
+        if not final.is_dir():
+            raise
+        shutil.rmtree(staging)

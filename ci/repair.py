@@ -1,7 +1,8 @@
 """Repair a raw wheel: `python -m ci.repair RAW_WHEEL DEST_DIR`, the lane in $MLC_LLM_LANE.
 
-auditwheel checks the glibc floor and sets the platform tag; repack then adds the bill of materials
-and makes the bytes depend on the contents alone. Both cibuildwheel and the host engine call this.
+auditwheel checks the glibc floor and sets the platform tag, delvewheel that nothing of Windows'
+compilers is missing; repack then adds the bill of materials and makes the bytes depend on the
+contents alone. Both cibuildwheel and the host engine call this.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-from ci import elf, sbom
+from ci import elf, pe, sbom
 from ci.lanes import Lane, find_lane, load_lanes
 from ci.repack import find_dist_info, repack
 from ci.report.ninja import print_log
@@ -30,20 +31,30 @@ def auditwheel_command(wheel: Path, destination: Path, lane: Lane) -> list[str |
     ]
 
 
+def delvewheel_command(wheel: Path, destination: Path, lane: Lane) -> list[str | Path]:
+    """Return the command that repairs `wheel`, for Windows, into `destination`."""
+    return [
+        # Without the first option it looks at extension modules alone, and there is none.
+        *(sys.executable, "-m", "delvewheel", "repair", "--analyze-existing"),
+        *("--exclude", os.pathsep.join(lane.exclude), "--wheel-dir", destination, wheel),
+    ]
+
+
 def main(arguments: list[str]) -> int:
     """Repair the wheel that `arguments` names."""
     wheel, destination = map(Path, arguments)
     lane = find_lane(os.environ["MLC_LLM_LANE"], load_lanes())
     epoch = int(os.environ["SOURCE_DATE_EPOCH"])
+    windows = lane.system == "windows"
 
     def bill(files: Mapping[str, bytes]) -> dict[str, bytes]:
-        (library,) = (data for data in files.values() if data.startswith(elf.MAGIC))
-        needed = elf.read_library(library).needed
+        needed = (pe if windows else elf).read_library(files[lane.library]).needed
         toolchain = Path(os.environ["MLC_LLM_TOOLCHAIN"])
         document = sbom.make_sbom(files, needed, lane, epoch, toolchain)
         return {f"{find_dist_info(files)}/{sbom.NAME}": document}
 
-    status = subprocess.call(auditwheel_command(wheel, destination, lane))
+    repair_command = delvewheel_command if windows else auditwheel_command
+    status = subprocess.call(repair_command(wheel, destination, lane))
     if status == 0:
         (repaired,) = destination.glob("*.whl")
         # What the system's compiler links in is not known; its wheel leaves no machine anyhow.

@@ -1,7 +1,8 @@
 """`nox -s same-bytes`: the same commit gives the same bytes, wherever and however it is built.
 
 Two clones in folders of different depth, each compiled from nothing (its own object cache), on
-the host; then once in a container, where an engine answers or `--engine` demands one.
+the host; then, for a lane of containers, once in one, where an engine answers or `--engine` demands
+one.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from rich.table import Table
 
 from ci.clones import Built, build_in, clone
 from ci.images import ENGINES
-from ci.lanes import DEFAULT_LANE
+from ci.lanes import DEFAULT_LANE, find_lane, load_lanes
 from ci.paths import ROOT
 from ci.report.tables import console
 from ci.session import run_session
@@ -46,8 +47,10 @@ def main(arguments: list[str]) -> int:
     """Build three ways and compare."""
     parser = argparse.ArgumentParser(prog="nox -s same-bytes --", description=__doc__)
     parser.add_argument("--engine", choices=["auto", *ENGINES, "host"], default="auto")
+    parser.add_argument("--lane", default=DEFAULT_LANE, metavar="ID", help="default: %(default)s")
     options = parser.parse_args(arguments)
-    engine = choose_engine(options.engine, system_compiler=False)
+    lane = find_lane(options.lane, load_lanes())
+    engine = choose_engine(lane, options.engine)
     if read_source(ROOT).dirty:
         print("The tree is dirty: what is compared is its last commit.")
     builds: dict[str, Built] = {}
@@ -55,11 +58,9 @@ def main(arguments: list[str]) -> int:
         root = Path(name)
         for title, place in (("host, one clone", "a"), ("host, another", "b/deeper/down")):
             objects = str(root / "objects" / place)
-            builds[title] = build_in(
-                clone(root / place), DEFAULT_LANE, "host", MLC_LLM_OBJECTS=objects
-            )
-        if engine != "host":
-            builds[f"{engine}, a third"] = build_in(clone(root / "c"), DEFAULT_LANE, engine)
+            builds[title] = build_in(clone(root / place), lane.id, "host", MLC_LLM_OBJECTS=objects)
+        if engine in ENGINES:
+            builds[f"{engine}, a third"] = build_in(clone(root / "c"), lane.id, engine)
         table = Table("build", "sha256", title="same-bytes")
         for title, built in builds.items():
             table.add_row(title, built.sha256)

@@ -18,8 +18,9 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 from ci.lanes import Lane
-from ci.paths import LOCKS, ROOT
+from ci.paths import ROOT
 from ci.repack import find_dist_info
+from ci.toolchain import locked_version
 
 NAME = "sboms/mlc_llm.cdx.json"  # inside the .dist-info folder, where PEP 770 puts it
 SPEC = "1.7"  # the first that can say "not part of this, found at run time" (isExternal)
@@ -90,7 +91,7 @@ def linked_parts(lane: Lane, toolchain: Path) -> list[Part]:
     libraries = toolchain / ZIG_LIBRARIES
     digits = _find(libraries / "libcxx/include/__config", r"_LIBCPP_VERSION (\d{6})$")
     llvm = ".".join(str(int(digits[i : i + 2])) for i in (0, 2, 4))
-    zig, ffi = _locked("ziglang"), _locked("apache-tvm-ffi")
+    zig, ffi = locked_version("ziglang"), locked_version("apache-tvm-ffi")
     dlpack = toolchain / "tvm_ffi/include/dlpack/dlpack.h"
     dlpack_version = ".".join(
         _find(dlpack, rf"#define DLPACK_{word}_VERSION (\d+)$") for word in ("MAJOR", "MINOR")
@@ -183,10 +184,6 @@ def _external(name: str, about: str, scope: str) -> Component:
         "scope": scope,
         "isExternal": True,
     }
-
-
-def _locked(package: str) -> str:
-    return _find(LOCKS / "toolchain.txt", rf"^{package}==(\S+)")
 
 
 def _find(path: Path, pattern: str) -> str:

@@ -18,7 +18,7 @@ import uv
 from rich.table import Table
 
 from ci.clones import Built, build_in, clone
-from ci.lanes import DEFAULT_LANE
+from ci.lanes import DEFAULT_LANE, load_lanes
 from ci.paths import LOCKS
 from ci.report.tables import console
 from ci.wheels import choose_engine
@@ -97,7 +97,7 @@ def show(figures: dict[str, object]) -> None:
 
 def run_factory(engine: str) -> dict[str, object]:
     """Measure the host and, where it is another, `engine`; print the figures."""
-    engines = dict.fromkeys([choose_engine(engine, system_compiler=False), "host"])
+    engines = dict.fromkeys([choose_engine(load_lanes()[DEFAULT_LANE], engine), "host"])
     figures = bench_factory(list(engines))
     show(figures)
     return figures

@@ -20,7 +20,9 @@ origin=$(mktemp -d)
 trap 'rm -rf "$origin"' EXIT
 git clone --quiet --bare "file://$PWD" "$origin"
 
-arguments=(--rm --volume "$origin:/origin:ro")
+# The C++ libraries, minutes for each platform, were compiled in the same way on this machine.
+zig="$(python3 -c 'from ci.paths import cache_dir; print(cache_dir())')/zig"
+arguments=(--rm --volume "$origin:/origin:ro" --volume "$zig:/root/.cache/mlc_llm-factory/zig")
 if [[ -n ${SSL_CERT_FILE:-} ]]; then # this machine's own certificates, behind a proxy
   arguments+=(--volume "$SSL_CERT_FILE:/ca.pem:ro" --env SSL_CERT_FILE=/ca.pem --env PIP_CERT=/ca.pem)
 fi

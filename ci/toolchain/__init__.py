@@ -6,6 +6,7 @@ import base64
 import csv
 import hashlib
 import os
+import re
 import shutil
 import stat
 import sys
@@ -17,7 +18,7 @@ import uv
 
 from ci.errors import FactoryError
 from ci.lanes import Lane
-from ci.paths import LOCKS, cache_dir
+from ci.paths import LOCKS, cache_dir, move_into_place, new_folder_beside
 from ci.process import run_logged
 
 LOCK = LOCKS / "toolchain.txt"
@@ -56,7 +57,7 @@ def ensure_toolchain(
     # tvm_ffi's CMake files run its Python half, whose extension is for one CPython only.
     directory = cache_dir() / "toolchain" / f"{digest[:16]}-{sys.implementation.cache_tag}"
     if directory.exists():
-        check_files(directory)
+        check_files(directory, "ziglang")
     else:
         print(f"Installing the toolchain into {directory} (once) ...", flush=True)
         _install(lock, directory, lane, log)
@@ -64,6 +65,20 @@ def ensure_toolchain(
     if compiler:
         _warm(toolchain, lane, log)
     return toolchain
+
+
+def ensure_tvm_ffi(lane: Lane, log: Path, lock: Path = LOCK) -> Path:
+    """Return the folder of the lane's apache-tvm-ffi, as locked, for another platform than this.
+
+    Raises FactoryError when it cannot be installed, or when the installed files are damaged.
+    """
+    directory = cache_dir() / "tvm_ffi" / f"{lock_digest(lock)[:16]}-{lane.platform}"
+    if directory.exists():
+        check_files(directory, "tvm_ffi")
+    else:
+        options = ("--python-platform", lane.uv_platform)
+        _install(lock, directory, lane, log, *options, only="apache-tvm-ffi")
+    return directory
 
 
 def toolchain_env(toolchain: Toolchain, lane: Lane) -> dict[str, str]:
@@ -85,14 +100,14 @@ def command_env(toolchain: Toolchain, lane: Lane) -> dict[str, str]:
     return {**os.environ, **toolchain_env(toolchain, lane), **front}
 
 
-def check_files(directory: Path) -> None:
+def check_files(directory: Path, wanted: str) -> None:
     """Compare the installed files with the RECORD of their package.
 
     Every size, and the hash of what is run or loaded; nothing else may lie at the top, from where
-    Python would import it. Raises FactoryError.
+    Python would import it, and the package `wanted` must. Raises FactoryError.
     """
     wrong = []
-    listed = UNLISTED | {"ziglang"}
+    listed = UNLISTED | {wanted}
     for record in directory.glob("*.dist-info/RECORD"):
         with record.open(newline="", encoding="utf-8") as rows:
             for name, digest, size in csv.reader(rows):
@@ -100,8 +115,8 @@ def check_files(directory: Path) -> None:
                 if digest and not _is_intact(directory / name, digest, int(size)):
                     wrong.append(name)
     wrong += sorted({path.name for path in directory.iterdir()} - listed)
-    if not (directory / "ziglang").is_dir():
-        wrong.append("ziglang")
+    if not (directory / wanted).is_dir():
+        wrong.append(wanted)
     if wrong:
         raise FactoryError(
             f"the toolchain in {directory} is damaged: {len(wrong)} of its files are missing, "
@@ -126,32 +141,41 @@ def _is_intact(path: Path, digest: str, size: int) -> bool:
     return base64.urlsafe_b64encode(actual).rstrip(b"=").decode() == expected
 
 
-def _install(lock: Path, directory: Path, lane: Lane, log: Path) -> None:
-    directory.parent.mkdir(parents=True, exist_ok=True)
-    staging = Path(tempfile.mkdtemp(prefix="new-", dir=directory.parent))
+def _install(
+    lock: Path, directory: Path, lane: Lane, log: Path, *options: str, only: str = ""
+) -> None:
+    staging = new_folder_beside(directory)
     try:
-        install_lock(lock, ["--target", os.fspath(staging)], lane=lane.id, phase=PHASE, log=log)
-        staging.chmod(0o755)  # mkdtemp's is private, and the cache may be shared
-        try:
-            staging.rename(directory)
-        except OSError:
-            if not directory.is_dir():  # else another session was first, with the same lock
-                raise
+        where = ["--target", os.fspath(staging), *options]
+        install_lock(lock, where, only=only, lane=lane.id, phase=PHASE, log=log)
+        move_into_place(staging, directory)
     finally:
         shutil.rmtree(staging, ignore_errors=True)
 
 
-def install_lock(lock: Path, where: list[str], *, lane: str, phase: str, log: Path) -> None:
-    """Install `lock` with uv, hashes required; `where` says into what.
+def locked_version(package: str, lock: Path = LOCK) -> str:
+    """Return the version of `package` in `lock`; raises ValueError where it has none."""
+    found = re.search(rf"^{package}==(\S+)", lock.read_text(encoding="utf-8"), re.MULTILINE)
+    if found is None:
+        raise ValueError(f"{lock.name} does not hold {package}")
+    return found[1]
 
-    Raises FactoryError that tells a wrong hash from an unreachable index.
+
+def install_lock(
+    lock: Path, where: list[str], *, lane: str, phase: str, log: Path, only: str = ""
+) -> None:
+    """Install `lock`, or the one package `only` of it, with uv; `where` says into what.
+
+    Hashes are required. Raises FactoryError that tells a wrong hash from an unreachable index.
     """
     start = log.stat().st_size if log.exists() else 0
+    pinned = f"{only}=={locked_version(only, lock)}" if only else ""
+    what = ["--no-deps", "-c", str(lock), pinned] if only else ["-r", str(lock)]
     try:
         run_logged(
             [
                 *(uv.find_uv_bin(), "pip", "install", "--no-progress", "--require-hashes"),
-                *("--only-binary=:all:", "--python", sys.executable, *where, "-r", str(lock)),
+                *("--only-binary=:all:", "--python", sys.executable, *where, *what),
             ],
             log=log,
             lane=lane,

@@ -3,6 +3,7 @@
 # MLC_LLM_TOOLCHAIN     directory made from ci/locks/toolchain.txt
 # MLC_LLM_ZIG_TARGET    the lane's `zig_target`, and
 # MLC_LLM_ZIG_CPU       its `cpu` (ci/lanes.toml)
+# MLC_LLM_TVM_FFI       set where the lane's platform is not the build machine's (cross/)
 
 foreach(variable MLC_LLM_TOOLCHAIN MLC_LLM_ZIG_TARGET MLC_LLM_ZIG_CPU)
   if(NOT DEFINED ENV{${variable}})
@@ -34,3 +35,7 @@ set(CMAKE_CXX_FLAGS_INIT "-target $ENV{MLC_LLM_ZIG_TARGET} -mcpu=$ENV{MLC_LLM_ZI
 # Zig keeps compiled objects by content, but not when it must also write a depfile. Every build
 # directory of the factory is new, so nothing reads depfiles: without them a rebuild is instant.
 set(CMAKE_USER_MAKE_RULES_OVERRIDE_CXX "${CMAKE_CURRENT_LIST_DIR}/no_depfiles.cmake")
+
+if(DEFINED ENV{MLC_LLM_TVM_FFI})
+  set(tvm_ffi_DIR "${CMAKE_CURRENT_LIST_DIR}/cross")
+endif()

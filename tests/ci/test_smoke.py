@@ -1,13 +1,16 @@
 import sys
+from functools import partial
 from pathlib import Path
 
 import pytest
 
-from ci import smoke
 from ci.checks import FAILED, NOT_RUN, PASSED, Check
-from ci.smoke import Environment, clean_env, get_python, smoke_one
+from ci.smoke import __main__ as smoke
+from ci.smoke import checks, host, process
+from ci.smoke.cases import Case, run_case
+from ci.smoke.host import HostEnvironment, get_python
+from ci.smoke.process import clean_env
 
-PYTHON = Path(sys.executable)
 WHEEL = Path("mlc_llm-1.2.3-py3-none-manylinux_2_28_x86_64.whl")
 
 
@@ -45,31 +48,34 @@ def test_absent_python_that_uv_cannot_download_is_none() -> None:
     assert get_python("3.99") is None
 
 
-def test_absent_python_is_told_as_not_run(tmp_path: Path) -> None:
-    (check,) = smoke_one(tmp_path, WHEEL, "3.99", None, "newest", vulkan=False)
+def test_absent_python_is_told_as_not_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pythons = {"3.99": None, "3.10": Path(sys.executable)}
+    monkeypatch.setattr(host, "choose_pythons", lambda: pythons)
+    with host.cases(tmp_path, WHEEL) as cases:
+        assert [case.make is None for case in cases] == [True, True, False, False]
+        assert [bool(case.vulkan) for case in cases] == [False, False, False, True]
+    (check,) = run_case(cases[0], "1.2.3")
     assert check.status == NOT_RUN
     assert "no Python 3.99" in check.detail
 
 
 def test_this_python_stands_in_for_an_absent_one(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(smoke, "supported_pythons", lambda: ["3.1", "3.2", "3.99"])
-    monkeypatch.setattr(smoke, "get_python", {"3.1": None, "3.99": Path("python3.99")}.get)
-    assert smoke.choose_pythons() == {
+    monkeypatch.setattr(host, "supported_pythons", lambda: ["3.1", "3.2", "3.99"])
+    monkeypatch.setattr(host, "get_python", {"3.1": None, "3.99": Path("python3.99")}.get)
+    assert host.choose_pythons() == {
         "3.1": None,
         "3.99": Path("python3.99"),
         f"3.{sys.version_info.minor}": Path(sys.executable),
     }
 
 
-def smoke_installed(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mlc_llm: str
-) -> dict[str, list[str]]:
+def smoke_installed(tmp_path: Path, mlc_llm: str) -> dict[str, list[str]]:
     """Smoke-test an "installed" wheel whose command is the script `mlc_llm`; details by status."""
     add_script(tmp_path / "bin" / "python", "echo 1.2.3")
     add_script(tmp_path / "bin" / "mlc_llm", mlc_llm)
-    monkeypatch.setattr(smoke, "make_environment", lambda *_: Environment(tmp_path, "a label"))
+    case = Case("a label", make=lambda: HostEnvironment(tmp_path, "a label"))
     details: dict[str, list[str]] = {}
-    for check in smoke_one(tmp_path, WHEEL, "3.10", PYTHON, "oldest", vulkan=False):
+    for check in run_case(case, "1.2.3"):
         details.setdefault(check.status, []).append(check.detail)
     return details
 
@@ -83,43 +89,41 @@ case $1 in
 esac"""
 
 
-TEXT = (smoke.TINY / "text.txt").read_text(encoding="utf-8").strip()
+TEXT = (checks.TINY / "text.txt").read_text(encoding="utf-8").strip()
 
 
 def test_the_prompt_is_how_the_tiny_models_text_begins() -> None:
-    assert TEXT.startswith(f"{smoke.PROMPT} ")
+    assert TEXT.startswith(f"{checks.PROMPT} ")
 
 
-def test_good_wheel_passes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    details = smoke_installed(tmp_path, monkeypatch, good_command(TEXT[len(smoke.PROMPT) :]))
+def test_good_wheel_passes(tmp_path: Path) -> None:
+    details = smoke_installed(tmp_path, good_command(TEXT[len(checks.PROMPT) :]))
     assert list(details) == [PASSED]
 
 
-@pytest.mark.parametrize("answer", ["", TEXT[len(smoke.PROMPT) : -1], TEXT, f"{TEXT[16:]} and on"])
-def test_model_that_says_something_else_is_a_failed_check(
-    answer: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    details = smoke_installed(tmp_path, monkeypatch, good_command(answer))
+@pytest.mark.parametrize("answer", ["", TEXT[len(checks.PROMPT) : -1], TEXT, f"{TEXT[16:]} and on"])
+def test_model_that_says_something_else_is_a_failed_check(answer: str, tmp_path: Path) -> None:
+    details = smoke_installed(tmp_path, good_command(answer))
     (detail,) = details[FAILED]
     assert detail.startswith("it said: ")
 
 
-def test_command_that_dies_is_a_failed_check(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    details = smoke_installed(tmp_path, monkeypatch, "echo undefined symbol: TVMFFI; exit 1")
+def test_command_that_dies_is_a_failed_check(tmp_path: Path) -> None:
+    details = smoke_installed(tmp_path, "echo undefined symbol: TVMFFI; exit 1")
     (detail,) = details[FAILED]
     assert "undefined symbol: TVMFFI" in detail
 
 
-def test_wrong_version_is_a_failed_check(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    details = smoke_installed(tmp_path, monkeypatch, "echo mlc_llm 1.2.4")
+def test_wrong_version_is_a_failed_check(tmp_path: Path) -> None:
+    details = smoke_installed(tmp_path, "echo mlc_llm 1.2.4")
     assert details[FAILED][0] == "mlc_llm 1.2.4"
 
 
 @pytest.mark.usefixtures("broken_uv")
 def test_wheel_that_does_not_install_is_a_failed_check(tmp_path: Path) -> None:
-    (check,) = smoke_one(tmp_path, WHEEL, "3.10", PYTHON, "oldest", vulkan=False)
+    python = Path(sys.executable)
+    make = partial(host.make_environment, tmp_path, python, "a label", "oldest", WHEEL)
+    (check,) = run_case(Case("a label", make=make), "1.2.3")
     assert check.status == FAILED
     assert "no network" in check.detail
 
@@ -127,15 +131,15 @@ def test_wheel_that_does_not_install_is_a_failed_check(tmp_path: Path) -> None:
 def test_main_fails_with_a_failed_check(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    checks = [Check("one", PASSED, ""), Check("two", FAILED, "why")]
-    monkeypatch.setattr(smoke, "smoke", lambda _: iter(checks))
+    found = [Check("one", PASSED, ""), Check("two", FAILED, "why")]
+    monkeypatch.setattr(smoke, "smoke", lambda _: iter(found))
     assert smoke.main([str(WHEEL)]) == 1
     assert '"two", "status": "failed"' in capsys.readouterr().out
 
 
 def test_hung_command_is_a_failed_check(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(smoke, "TIMEOUT_S", 0.1)
-    details = smoke_installed(tmp_path, monkeypatch, "exec sleep 60")
+    monkeypatch.setattr(process, "TIMEOUT_S", 0.1)
+    details = smoke_installed(tmp_path, "exec sleep 60")
     assert "TimeoutExpired" in details[FAILED][0]
 
 

@@ -55,7 +55,7 @@ def test_two_sessions_may_install_at_once(
 
     monkeypatch.setattr(toolchain, "install_lock", install_second)
     installed = ensure_toolchain(LANE, tmp_path / "log", lock).directory
-    check_files(installed)
+    check_files(installed, "ziglang")
     assert list(installed.parent.iterdir()) == [installed]
 
 
@@ -87,7 +87,7 @@ def test_whole_toolchain_passes(tmp_path: Path, extra: str) -> None:
     path = write_toolchain(tmp_path) / extra
     path.parent.mkdir(exist_ok=True)
     path.touch()
-    check_files(tmp_path)
+    check_files(tmp_path, "ziglang")
 
 
 @pytest.mark.parametrize(
@@ -103,13 +103,13 @@ def test_whole_toolchain_passes(tmp_path: Path, extra: str) -> None:
 def test_damaged_toolchain_is_named(tmp_path: Path, name: str, data: bytes) -> None:
     (write_toolchain(tmp_path) / name).write_bytes(data)
     with pytest.raises(FactoryError, match=rf"is damaged: 1 .*{name}.*Remove that directory"):
-        check_files(tmp_path)
+        check_files(tmp_path, "ziglang")
 
 
 def test_absent_file_is_damage(tmp_path: Path) -> None:
     (write_toolchain(tmp_path) / "ziglang" / "a.h").unlink()
     with pytest.raises(FactoryError, match=r"is damaged: 1 .*a\.h"):
-        check_files(tmp_path)
+        check_files(tmp_path, "ziglang")
 
 
 @pytest.mark.usefixtures("cache")
@@ -122,7 +122,7 @@ def test_damage_is_seen_before_a_build(lock: Path, tmp_path: Path) -> None:
 
 def test_half_a_toolchain_is_damaged(tmp_path: Path) -> None:
     with pytest.raises(FactoryError, match="is damaged"):
-        check_files(tmp_path)
+        check_files(tmp_path, "ziglang")
 
 
 def test_wrong_hash_installs_nothing(cache: Path, lock: Path, tmp_path: Path) -> None:

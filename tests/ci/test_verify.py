@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import struct
 import zipfile
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
@@ -26,13 +27,13 @@ from wheels import (
     write_wheel,
 )
 
-from ci import verify
 from ci.checks import FAILED
 from ci.lanes import Lane, find_lane, load_lanes
 from ci.repack import repack
-from ci.verify import CHECKS, verify_wheel
+from ci.verify import checks_of, files, verify_wheel
 
 LANE = find_lane("linux-x86_64", load_lanes())
+CHECKS = checks_of(LANE)
 WRONG_RECORD = record(good_files()).replace(b"sha256=", b"sha256=0", 1)
 OTHER_SCRIPT = "[console_scripts]\nmlc_llm = other:main\n"
 SBOM = f"{DIST_INFO}/sboms/mlc_llm.cdx.json"
@@ -51,7 +52,7 @@ def pyproject(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A pyproject.toml that the tiny wheel agrees with, in the place of the real one."""
     path = tmp_path / "pyproject.toml"
     path.write_text(PROJECT)
-    monkeypatch.setattr(verify, "PYPROJECT", path, raising=False)
+    monkeypatch.setattr(files, "PYPROJECT", path)
     return path
 
 
@@ -66,8 +67,10 @@ def toolchain(tmp_path: Path) -> Path:
     return write_toolchain(tmp_path / "toolchain")
 
 
-def failed(wheel: Path, toolchain: Path, lane: Lane = LANE, **options: list[str]) -> dict[str, str]:
-    checks = verify_wheel(wheel, lane, VERSION, toolchain=toolchain, **options)
+def failed(
+    wheel: Path, toolchain: Path, lane: Lane = LANE, forbidden: Iterable[str] = ()
+) -> dict[str, str]:
+    checks = verify_wheel(wheel, lane, VERSION, tvm_ffi=toolchain, forbidden=forbidden)
     return {check.name: check.detail for check in checks if check.status == FAILED}
 
 
@@ -149,7 +152,7 @@ FAULTS: list[tuple[str, str, dict[str, bytes | None]]] = [
 
 def test_a_good_wheel_passes_every_check(tmp_path: Path, toolchain: Path) -> None:
     wheel = make_wheel(tmp_path, good_files())
-    checks = verify_wheel(wheel, LANE, VERSION, toolchain=toolchain)
+    checks = verify_wheel(wheel, LANE, VERSION, tvm_ffi=toolchain)
     assert [check.name for check in checks] == ["archive", *CHECKS]
     assert [check for check in checks if check.status == FAILED] == []
 
@@ -163,8 +166,8 @@ def test_a_fault_fails_its_check_alone(
     change: dict[str, bytes | None],
 ) -> None:
     changed = good_files() | change
-    files = {entry: data for entry, data in changed.items() if data is not None}
-    found = failed(make_wheel(tmp_path, files), toolchain)
+    held = {entry: data for entry, data in changed.items() if data is not None}
+    found = failed(make_wheel(tmp_path, held), toolchain)
     assert list(found) == [name]
     assert detail in found[name]
 

@@ -19,9 +19,10 @@ from ci.smoke import PREFIX
 from ci.timeline import Timeline
 from ci.toolchain import Toolchain
 from ci.version import read_source
-from ci.wheels import SmokeReader, check_space, choose_engine, judge
+from ci.wheels import SmokeReader, check_space, choose_engine, choose_lanes, judge
 
 LANE = load_lanes()["linux-x86_64"]
+WINDOWS = load_lanes()["windows-x86_64"]
 
 
 def run(*arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
@@ -39,7 +40,7 @@ def run(*arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
     ("arguments", "message"),
     [
         (["--lane", "amiga-68k"], r"error: there is no lane 'amiga-68k'. The lanes are linux-"),
-        (["--lane", "windows-x86_64"], r"declared in ci/lanes.toml but not built here yet"),
+        (["--lane", "linux-aarch64"], r"declared in ci/lanes.toml but not built here yet"),
     ],
 )
 def test_bad_lane_is_refused(arguments: list[str], message: str, tmp_path: Path) -> None:
@@ -81,7 +82,7 @@ def test_best_answering_engine_is_chosen(
 ) -> None:
     monkeypatch.setattr(sys, "version_info", (3, 11))
     monkeypatch.setattr(images, "engine_problem", answering(*answers))
-    assert choose_engine("auto", system_compiler=False) == chosen
+    assert choose_engine(LANE, "auto") == chosen
 
 
 def test_python_too_old_for_cibuildwheel_builds_on_the_host(
@@ -89,15 +90,39 @@ def test_python_too_old_for_cibuildwheel_builds_on_the_host(
 ) -> None:
     monkeypatch.setattr(sys, "version_info", (3, 10))
     monkeypatch.setattr(images, "engine_problem", answering("podman"))
-    assert choose_engine("auto", system_compiler=False) == "host"
+    assert choose_engine(LANE, "auto") == "host"
     with pytest.raises(FactoryError, match=r"podman cannot be used: cibuildwheel needs Python 3"):
-        choose_engine("podman", system_compiler=False)
+        choose_engine(LANE, "podman")
 
 
 def test_system_compiler_is_the_hosts() -> None:
-    assert choose_engine("auto", system_compiler=True) == "host"
+    assert choose_engine(LANE, "auto", system_compiler=True) == "host"
     with pytest.raises(FactoryError, match="which no container has"):
-        choose_engine("podman", system_compiler=True)
+        choose_engine(LANE, "podman", system_compiler=True)
+
+
+@pytest.mark.parametrize(
+    ("machine", "system", "chosen"),
+    [("x86_64", "linux", "cross"), ("AMD64", "win32", "native"), ("ARM64", "win32", "cross")],
+)
+def test_cross_lane_is_built_where_we_are(
+    machine: str, system: str, chosen: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("platform.machine", lambda: machine)
+    monkeypatch.setattr(sys, "platform", system)
+    assert choose_engine(WINDOWS, "podman") == chosen
+
+
+def test_only_linux_builds_for_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    def choose(**options: bool) -> list[str]:
+        return [lane.id for lane in choose_lanes(None, **options)]
+
+    monkeypatch.setattr("platform.machine", lambda: "AMD64")
+    monkeypatch.setattr(sys, "platform", "win32")
+    assert choose() == choose(system_compiler=True) == ["windows-x86_64"]
+    monkeypatch.setattr(sys, "platform", "linux")
+    assert choose() == list(load_lanes())
+    assert choose(system_compiler=True) == ["linux-x86_64"]
 
 
 def test_small_disk_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -158,6 +183,12 @@ def test_bad_outcomes_stop_the_wheel(statuses: list[str], message: str, tmp_path
     checks = [Check(f"smoke: {i}", status, "") for i, status in enumerate(statuses)]
     with pytest.raises(FactoryError, match=message):
         judge(tmp_path / "some.whl", checks, LANE, tmp_path / "log")
+
+
+def test_wheel_of_another_platform_need_not_run_here(tmp_path: Path) -> None:
+    judge(tmp_path / "some.whl", [Check("smoke: a", NOT_RUN, "")], WINDOWS, tmp_path / "log")
+    with pytest.raises(FactoryError, match="no smoke test ran"):
+        judge(tmp_path / "some.whl", [Check("size", PASSED, "")], WINDOWS, tmp_path / "log")
 
 
 def test_good_outcomes_let_the_wheel_pass(tmp_path: Path) -> None:

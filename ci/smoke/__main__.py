@@ -1,0 +1,46 @@
+"""Smoke-test a final wheel: `python -m ci.smoke WHEEL`, the lane in $MLC_LLM_LANE.
+
+Each outcome is one line, `smoke: {json}`, which ci/wheels.py reads from whichever engine ran it.
+Exits 1 when a check failed.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import tempfile
+from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
+
+from ci.checks import FAILED, Check
+from ci.engines import runs_here
+from ci.lanes import find_lane, load_lanes
+from ci.smoke import PREFIX, host, wine
+from ci.smoke.cases import run_cases
+
+
+def smoke(wheel: Path) -> Iterator[Check]:
+    """Run every case of the wheel's machine, or of what stands in for it here."""
+    lane = find_lane(os.environ["MLC_LLM_LANE"], load_lanes())
+    machine = host if runs_here(lane) else wine
+    with (
+        tempfile.TemporaryDirectory(prefix="mlc_llm-smoke-") as root,
+        machine.cases(Path(root), wheel) as cases,
+    ):
+        yield from run_cases(cases, version=wheel.name.split("-")[1])
+
+
+def main(arguments: list[str]) -> int:
+    """Smoke-test the wheel that `arguments` names."""
+    (wheel,) = arguments
+    failed = False
+    for check in smoke(Path(wheel).resolve()):
+        print(PREFIX + json.dumps(asdict(check)), flush=True)
+        failed = failed or check.status == FAILED
+    return int(failed)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
