@@ -3,50 +3,53 @@
 #include <algorithm>
 #include <cstring>
 
-#include "vulkan/shaders/spirv.h"
+#include "vulkan/matrix_product.h"
+#include "vulkan/matvec.h"
 
 namespace mlc::vulkan {
 namespace {
 
-struct Shape {
-  std::uint32_t first_out, part_rows, cols, width, first_row;
-  float epsilon, cap;
-};
+constexpr std::size_t kUnitBytes = 16;
 
-Program Multiply() { return {spirv::product, 6, 1u << 5, sizeof(Shape)}; }
+std::size_t Padded(std::size_t bytes) { return (bytes + kUnitBytes - 1) / kUnitBytes * kUnitBytes; }
 
-/// Bytes of one row of values, and of scales.
+/// Bytes of one row of values or of scales.
 struct RowBytes {
-  std::size_t values, scales;
+  std::size_t host, device;
 };
 
-RowBytes BytesOf(const MatrixView& view) {
+RowBytes ValueBytes(const MatrixView& view) {
   const auto cols = static_cast<std::size_t>(view.cols);
-  const auto groups = static_cast<std::size_t>(view.groups());
-  switch (view.encoding) {
-    case Encoding::kFloat32:
-      return {cols * 4, 0};
-    case Encoding::kFloat16:
-      return {cols * 2, 0};
-    case Encoding::kQ4Float16:
-      return {groups * 16, groups * 2};
-    case Encoding::kQ4Float32:
-      break;
+  if (view.quantized()) {
+    const std::size_t bytes = static_cast<std::size_t>(view.groups()) * kUnitBytes;
+    return {bytes, bytes};
   }
-  return {groups * 16, groups * 4};
+  const std::size_t bytes = cols * (view.encoding == Encoding::kFloat16 ? 2 : 4);
+  return {bytes, Padded(bytes)};
 }
 
-/// Uploads stored rows [first, first + rows), each `bytes` long in the host's memory.
-Allocation UploadRows(Device& device, Uploader& uploader, const void* from, std::size_t bytes,
+RowBytes ScaleBytes(const MatrixView& view) {
+  const std::size_t bytes =
+      static_cast<std::size_t>(view.groups()) * (view.encoding == Encoding::kQ4Float16 ? 2 : 4);
+  return {bytes, bytes};
+}
+
+/// Uploads stored rows [first, first + rows), each `bytes` long in the host's memory and padded to
+/// `stride` on the device.
+Allocation UploadRows(Device& device, Uploader& uploader, const void* from, RowBytes row_bytes,
                       std::size_t first, std::size_t rows, std::size_t all_rows, bool paired) {
-  Allocation memory = device.memory().Allocate(bytes * rows, Place::kDevice);
+  const auto [from_bytes, bytes] = row_bytes;
+  Allocation memory = device.memory().Allocate(Padded(bytes * rows), Place::kDevice);
   uploader.Write(memory.slice(), bytes * rows, [&](std::size_t offset, std::span<std::byte> part) {
     while (!part.empty()) {
       const std::size_t stored = first + offset / bytes;
       const std::size_t row = paired ? stored / 2 + stored % 2 * (all_rows / 2) : stored;
       const std::size_t inside = offset % bytes;
       const std::size_t count = std::min(bytes - inside, part.size());
-      std::memcpy(part.data(), static_cast<const std::byte*>(from) + row * bytes + inside, count);
+      const std::size_t there = std::min(count, inside < from_bytes ? from_bytes - inside : 0);
+      std::memcpy(part.data(), static_cast<const std::byte*>(from) + row * from_bytes + inside,
+                  there);
+      std::ranges::fill(part.subspan(there, count - there), std::byte{0});
       part = part.subspan(count);
       offset += count;
     }
@@ -60,15 +63,14 @@ std::unique_ptr<DeviceMatrix> MatMul::Load(const MatrixView& view, bool paired,
                                            Uploader& uploader) const {
   auto matrix = std::make_unique<DeviceMatrix>();
   matrix->encoding = view.encoding;
-  matrix->scaled = view.quantized();
   matrix->paired = paired;
   matrix->rows = static_cast<std::uint32_t>(view.rows);
   matrix->cols = static_cast<std::uint32_t>(view.cols);
-  const RowBytes bytes = BytesOf(view);
+  const RowBytes values = ValueBytes(view), scales = ScaleBytes(view);
   const Limits& limits = device_.limits();
   const auto rows = static_cast<std::size_t>(view.rows);
   std::size_t most = static_cast<std::size_t>(std::min(limits.buffer_range, limits.allocation)) /
-                     256 * 256 / std::max(bytes.values, bytes.scales);
+                     256 * 256 / values.device;
   most = std::max<std::size_t>(most / 2 * 2, 2);
   for (std::size_t first = 0; first < rows; first += most) {
     const std::size_t count = std::min(most, rows - first);
@@ -76,38 +78,36 @@ std::unique_ptr<DeviceMatrix> MatMul::Load(const MatrixView& view, bool paired,
     part.first_row = static_cast<std::uint32_t>(first);
     part.rows = static_cast<std::uint32_t>(count);
     part.values =
-        UploadRows(device_, uploader, view.values, bytes.values, first, count, rows, paired);
-    if (!matrix->scaled) continue;
+        UploadRows(device_, uploader, view.values, values, first, count, rows, paired);
+    if (!view.quantized()) continue;
     part.scales =
-        UploadRows(device_, uploader, view.scales, bytes.scales, first, count, rows, paired);
+        UploadRows(device_, uploader, view.scales, scales, first, count, rows, paired);
   }
   return matrix;
 }
 
+std::uint32_t Product::shader_epilogue() const {
+  switch (epilogue) {
+    case Epilogue::kStore:
+      return bias != nullptr ? 1 : 0;
+    case Epilogue::kAdd:
+      return 2;
+    case Epilogue::kGate:
+      return activation == Activation::kSilu ? 3 : 4;
+    case Epilogue::kCap:
+      break;
+  }
+  return 5;
+}
+
 void MatMul::Record(Recorder& recorder, const Product& product,
                     std::span<const RowRange> ranges) const {
-  const DeviceMatrix& matrix = product.matrix;
-  const bool gate = product.epilogue == Epilogue::kGate;
-  const Kernel& kernel = device_.GetKernel(
-      Multiply(), {static_cast<std::uint32_t>(matrix.encoding), device_.software() ? 8u : 64u,
-                   product.norm != nullptr, product.bias != nullptr,
-                   static_cast<std::uint32_t>(product.epilogue),
-                   static_cast<std::uint32_t>(product.activation)});
   for (const RowRange& range : ranges) {
-    for (const DeviceMatrix::Part& part : matrix.parts) {
-      const std::uint32_t values = gate ? part.rows / 2 : part.rows;
-      const Shape shape{.first_out = gate ? part.first_row / 2 : part.first_row,
-                        .part_rows = part.rows,
-                        .cols = matrix.cols,
-                        .width = gate ? matrix.rows / 2 : matrix.rows,
-                        .first_row = range.first,
-                        .epsilon = product.epsilon,
-                        .cap = product.cap};
-      recorder.Dispatch(kernel,
-                        {part.values.slice(), matrix.ScalesOf(part), product.x,
-                         product.norm != nullptr ? *product.norm : product.x,
-                         product.bias != nullptr ? *product.bias : product.x, product.out},
-                        shape, {std::min(values, device_.limits().workgroups), range.count});
+    const bool matrices = range.prompt && product.matrix.encoding != Encoding::kFloat32;
+    if (matrices && HasMatrixProduct(device_)) {
+      RecordMatrixProduct(recorder, product, range);
+    } else {
+      RecordMatvec(recorder, product, range);
     }
   }
 }

@@ -12,7 +12,8 @@
 
 namespace mlc::vulkan {
 
-/// A weight matrix on a device, in parts that a binding can show. Layout: shaders/weight.glsl.
+/// A weight matrix on a device, in parts that a binding can show. Rows are padded to units of 16
+/// bytes; the rest of the layout is MatrixView's. shaders/weight.glsl reads it.
 struct DeviceMatrix final : mlc::Matrix {
   struct Part {
     std::uint32_t first_row = 0;
@@ -21,11 +22,20 @@ struct DeviceMatrix final : mlc::Matrix {
   };
 
   const Slice& ScalesOf(const Part& part) const {
-    return scaled ? part.scales.slice() : part.values.slice();
+    return quantized() ? part.scales.slice() : part.values.slice();
   }
 
+  bool quantized() const { return encoding >= Encoding::kQ4Float16; }
+
+  /// Values in a unit.
+  std::uint32_t unit_values() const {
+    if (quantized()) return 32;
+    return encoding == Encoding::kFloat16 ? 8 : 4;
+  }
+
+  std::uint32_t units() const { return (cols + unit_values() - 1) / unit_values(); }  ///< of a row
+
   Encoding encoding{};
-  bool scaled = false;
   bool paired = false;  ///< row i is stored at 2 * i, row rows / 2 + i at 2 * i + 1
   std::uint32_t rows = 0, cols = 0;
   std::vector<Part> parts;
@@ -49,6 +59,15 @@ struct Product {
   Epilogue epilogue = Epilogue::kStore;
   Activation activation = Activation::kSilu;
   float cap = 0;
+
+  bool gate() const { return epilogue == Epilogue::kGate; }
+  std::uint32_t width() const { return gate() ? matrix.rows / 2 : matrix.rows; }
+  std::uint32_t FirstOut(const DeviceMatrix::Part& part) const {
+    return gate() ? part.first_row / 2 : part.first_row;
+  }
+  const Slice& norm_or_any() const { return norm != nullptr ? *norm : x; }
+  const Slice& bias_or_any() const { return bias != nullptr ? *bias : x; }
+  std::uint32_t shader_epilogue() const;  ///< the number in shaders/epilogue.glsl
 };
 
 /// Products with weight matrices, by the kernels that suit the device.
@@ -58,7 +77,8 @@ class MatMul {
 
   std::unique_ptr<DeviceMatrix> Load(const MatrixView& view, bool paired, Uploader& uploader) const;
 
-  /// Records `product` for the rows of `ranges`.
+  /// Records `product` for the rows of `ranges`: prompts by cooperative matrices where the device
+  /// has them, all else by matrix-vector products, which read the matrix once for up to 8 rows.
   void Record(Recorder& recorder, const Product& product, std::span<const RowRange> ranges) const;
 
  private:

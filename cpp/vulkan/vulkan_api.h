@@ -56,6 +56,10 @@ enum VkBufferUsageFlagBits : std::uint32_t {
 enum VkCommandBufferLevel : std::int32_t {
   VK_COMMAND_BUFFER_LEVEL_PRIMARY = 0,
 };
+enum VkComponentTypeKHR : std::int32_t {
+  VK_COMPONENT_TYPE_FLOAT16_KHR = 0,
+  VK_COMPONENT_TYPE_FLOAT32_KHR = 1,
+};
 enum VkDebugUtilsMessageSeverityFlagBitsEXT : std::uint32_t {
   VK_DEBUG_UTILS_MESSAGE_SEVERITY_ERROR_BIT_EXT = 0x1000,
 };
@@ -99,6 +103,9 @@ enum VkPipelineStageFlagBits : std::uint32_t {
 };
 enum VkQueueFlagBits : std::uint32_t {
   VK_QUEUE_COMPUTE_BIT = 0x2,
+};
+enum VkScopeKHR : std::int32_t {
+  VK_SCOPE_SUBGROUP_KHR = 3,
 };
 enum VkShaderStageFlagBits : std::uint32_t {
   VK_SHADER_STAGE_COMPUTE_BIT = 0x20,
@@ -246,8 +253,6 @@ struct VkComputePipelineCreateInfo {
   VkPipeline basePipelineHandle{};
   std::int32_t basePipelineIndex{};
 };
-enum VkComponentTypeKHR : std::int32_t {};
-enum VkScopeKHR : std::int32_t {};
 struct VkCooperativeMatrixPropertiesKHR {
   VkStructureType sType = VK_STRUCTURE_TYPE_COOPERATIVE_MATRIX_PROPERTIES_KHR;
   void* pNext{};

@@ -7,9 +7,8 @@ layout(std430, set = 0, binding = 0) readonly buffer Values { uint values[]; };
 layout(std430, set = 0, binding = 1) readonly buffer Scales { uint scales[]; };
 
 float WeightAt(uint row, uint col, uint cols) {
-  uint index = row * cols + col;
-  if (encoding == 0) return uintBitsToFloat(values[index]);
-  if (encoding == 1) return HalfOf(values[index >> 1], index);
+  if (encoding == 0) return uintBitsToFloat(values[row * ((cols + 3) / 4 * 4) + col]);
+  if (encoding == 1) return HalfOf(values[(row * ((cols + 7) / 8 * 8) + col) >> 1], col);
   uint groups = (cols + 31) / 32;
   uint word = values[row * groups * 4 + col / 8];
   uint group = row * groups + col / 32;

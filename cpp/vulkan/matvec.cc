@@ -1,0 +1,115 @@
+#include "vulkan/matvec.h"
+
+#include <algorithm>
+#include <bit>
+
+#include "vulkan/shaders/spirv.h"
+
+namespace mlc::vulkan {
+namespace {
+
+constexpr std::uint32_t kMostColumns = 8;
+constexpr std::uint32_t kMostInvocations = 512;
+// A matrix of so many values keeps a GPU busy with four rows to a team, a smaller one with two.
+constexpr std::uint64_t kLarge = std::uint64_t{32} << 20;
+
+struct Shape {
+  std::uint32_t rows, cols, columns, first_x, width, first_out;
+  float epsilon, cap;
+};
+
+/// Who computes: what the order of sums depends on, so it is the same for all products with a matrix.
+struct Group {
+  bool subgroups = false;   ///< its lanes are subgroups of the device
+  std::uint32_t lanes = 0;  ///< that walk along K side by side
+  std::uint32_t count = 0;  ///< of such lane groups in a workgroup
+  std::uint32_t span = 0;   ///< of them to a row
+  std::uint32_t wide() const { return lanes * span; }
+};
+
+/// What a workgroup computes at a time.
+struct Tile {
+  std::uint32_t rows = 0, columns = 0, piece = 0;
+};
+
+std::uint32_t CeilDivide(std::uint32_t a, std::uint32_t b) { return (a + b - 1) / b; }
+
+Group GroupFor(const Device& device, const DeviceMatrix& matrix) {
+  const Features& features = device.features();
+  const Limits& limits = device.limits();
+  Group group;
+  group.subgroups = features.subgroup_arithmetic && features.subgroup_shuffle &&
+                    limits.subgroup_size >= 4 && (!matrix.quantized() || features.dot_product);
+  group.lanes = group.subgroups ? limits.subgroup_size : 32;
+  // A processor that plays a GPU has its invocations take turns: two lane groups, to be tested.
+  const std::uint32_t most = device.software() ? 2 * group.lanes : kMostInvocations;
+  group.count = std::bit_floor(
+      std::max(1u, std::min(most, limits.invocations) / group.lanes));
+  group.span = group.count > 1 && matrix.units() > group.lanes ? 2 : 1;
+  return group;
+}
+
+/// Bytes of shared memory that matvec.comp takes.
+std::uint32_t SharedBytes(const DeviceMatrix& matrix, const Group& group, const Tile& tile) {
+  const std::uint32_t vectors = matrix.quantized() ? 4 : matrix.unit_values() / 4;
+  const std::uint32_t padded = (tile.piece + 7) / 8 * 8 + (matrix.quantized() ? 2 : 4);
+  const std::uint32_t staged = tile.columns * vectors * padded * 16;
+  const std::uint32_t scales = matrix.quantized() ? tile.columns * tile.piece * 8 : 0;
+  const std::uint32_t sums = (tile.rows + 1) * tile.columns * group.count * 4;
+  return staged + scales + sums + (group.subgroups ? 0 : group.lanes * group.count * 4);
+}
+
+/// Gives `tile` the largest piece that fits, and fewer columns where none does.
+void Fit(const Device& device, const DeviceMatrix& matrix, const Group& group, Tile& tile) {
+  const std::uint32_t wide = group.wide();
+  for (; tile.columns > 1; tile.columns /= 2) {
+    tile.piece = std::min(matrix.units(), wide);
+    if (SharedBytes(matrix, group, tile) <= device.limits().shared_bytes) break;
+  }
+  tile.piece = matrix.units();
+  while (tile.piece > wide && SharedBytes(matrix, group, tile) > device.limits().shared_bytes) {
+    tile.piece = (tile.piece - 1) / wide * wide;
+  }
+}
+
+Program ProgramFor(const DeviceMatrix& matrix, const Group& group) {
+  const auto& module = matrix.quantized()
+                           ? (group.subgroups ? spirv::matvec_q4 : spirv::matvec_q4_plain)
+                           : (group.subgroups ? spirv::matvec_float : spirv::matvec_float_plain);
+  return {module, 6, 1u << 5, sizeof(Shape)};
+}
+
+}  // namespace
+
+void RecordMatvec(Recorder& recorder, const Product& product, const RowRange& range) {
+  Device& device = recorder.device();
+  const DeviceMatrix& matrix = product.matrix;
+  const Group group = GroupFor(device, matrix);
+  Tile tile{.columns = std::bit_ceil(std::min(range.count, kMostColumns))};
+  const bool large = std::uint64_t{matrix.rows} * matrix.cols >= kLarge;
+  tile.rows = large || tile.columns > 1 ? 4 : 2;
+  Fit(device, matrix, group, tile);
+  const Kernel& kernel = device.GetKernel(
+      ProgramFor(matrix, group),
+      {group.lanes * group.count, group.lanes, group.span, tile.rows, tile.columns, matrix.units(),
+       tile.piece, static_cast<std::uint32_t>(matrix.encoding), product.shader_epilogue(),
+       product.norm != nullptr, matrix.cols % 4 == 0});
+  for (const DeviceMatrix::Part& part : matrix.parts) {
+    const std::uint32_t blocks = CeilDivide(part.rows, group.count / group.span * tile.rows);
+    const std::uint32_t deep = CeilDivide(blocks, device.limits().workgroups);
+    recorder.Dispatch(kernel,
+                      {part.values.slice(), matrix.ScalesOf(part), product.x,
+                       product.norm_or_any(), product.bias_or_any(), product.out},
+                      Shape{.rows = part.rows,
+                            .cols = matrix.cols,
+                            .columns = range.count,
+                            .first_x = range.first,
+                            .width = product.width(),
+                            .first_out = product.FirstOut(part),
+                            .epsilon = product.epsilon,
+                            .cap = product.cap},
+                      {CeilDivide(blocks, deep), CeilDivide(range.count, tile.columns), deep});
+  }
+}
+
+}  // namespace mlc::vulkan
