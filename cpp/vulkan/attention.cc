@@ -1,6 +1,8 @@
 #include "vulkan/attention.h"
 
+#include <algorithm>
 #include <atomic>
+#include <bit>
 #include <utility>
 
 #include "vulkan/memory.h"
@@ -15,17 +17,36 @@ std::int32_t NextId() {
 }
 
 struct RotateShape {
-  std::uint32_t heads, kv_heads, head_dim, padded_dim, rotary_dim;
+  std::uint32_t first_row, heads, kv_heads, head_dim, padded_dim, rotary_dim;
   float rotary_scale, epsilon;
 };
 
 struct AttendShape {
-  std::uint32_t heads, kv_heads, head_dim, padded_dim, window;
+  std::uint32_t first_row, heads, kv_heads, head_dim, padded_dim, window;
   float scale, softcap;
 };
 
+struct OneShape {
+  std::uint32_t first_row, heads, kv_heads, head_dim, rotary_dim, window;
+  float rotary_scale, epsilon, scale, softcap;
+};
+
+constexpr std::uint32_t kSplit = 64;      // tokens of a workgroup of shaders/attend_one.comp
+constexpr std::uint32_t kQueries = 2048;  // values of q in its shared memory
+constexpr std::uint32_t kMostHeads = 8;
+constexpr std::uint32_t kCounters = 1 << 14;
+
 Program Rotate() { return {spirv::rotate, 7, 7, sizeof(RotateShape)}; }
 Program Attend() { return {spirv::attend, 5, 1u << 3, sizeof(AttendShape)}; }
+
+std::uint32_t Size(std::int32_t value) { return static_cast<std::uint32_t>(value); }
+
+std::uint32_t CeilDivide(std::uint32_t a, std::uint32_t b) { return (a + b - 1) / b; }
+
+/// Workgroups that share the tokens of a row, for any step whose ShapeKey is `key`.
+std::uint32_t SplitsFor(std::uint32_t key, std::int32_t window) {
+  return window == 0 ? key : std::min(key, Size(window - 1) / kSplit + 2);
+}
 
 }  // namespace
 
@@ -42,29 +63,95 @@ std::uint32_t DeviceKvCache::padded_dim() const {
   return static_cast<std::uint32_t>((layout().head_dim + kHeadAlign - 1) / kHeadAlign * kHeadAlign);
 }
 
+Attention::Attention(Device& device)
+    : device_(device),
+      done_(device.memory().Allocate(kCounters * sizeof(std::uint32_t), Place::kDevice)) {
+  ScratchPool scratch;
+  Recorder recorder(device, scratch);
+  recorder.Zero(done_.slice());
+  const Recording zeros = recorder.Finish();
+  const Owned<VkFence> fence = device.MakeFence();
+  device.Submit({&zeros.commands.buffer, 1}, fence.get());
+  device.Wait(fence.get());
+}
+
+std::uint32_t Attention::ShapeKey(const Step& step) const {
+  return std::bit_ceil(CeilDivide(Size(step.longest()), kSplit));
+}
+
 void Attention::Record(Recorder& recorder, const AttentionSpec& spec, const DeviceKvCache& cache,
-                       const Step& step, std::span<const RowRange>, const Slice& qkv,
+                       const Step& step, std::span<const RowRange> ranges, const Slice& qkv,
                        const Slice* out) const {
-  const auto size = [](std::int32_t value) { return static_cast<std::uint32_t>(value); };
+  for (const RowRange& range : ranges) {
+    if (range.prompt || out == nullptr) {
+      RecordPrompt(recorder, spec, cache, step, range, qkv, out);
+    } else {
+      RecordOnes(recorder, spec, cache, step, range, qkv, *out);
+    }
+  }
+}
+
+void Attention::RecordOnes(Recorder& recorder, const AttentionSpec& spec,
+                           const DeviceKvCache& cache, const Step& step, const RowRange& range,
+                           const Slice& qkv, const Slice& out) const {
+  const Features& features = device_.features();
+  const Limits& limits = device_.limits();
+  const bool subgroups = features.subgroup_arithmetic && features.subgroup_shuffle;
+  const std::uint32_t lanes = subgroups ? limits.subgroup_size : 32;
+  const std::uint32_t most = device_.software() ? 2 * lanes : 256;
+  const std::uint32_t groups = std::max(1u, std::min(most, limits.invocations) / lanes);
+
+  const std::uint32_t dim = cache.padded_dim();
+  const std::uint32_t shared_heads = Size(spec.heads / spec.kv_heads);
+  const std::uint32_t heads = std::min({shared_heads, std::max(1u, kQueries / dim), kMostHeads});
+  const std::uint32_t blocks = Size(spec.kv_heads) * CeilDivide(shared_heads, heads);
+  const std::uint32_t splits = SplitsFor(ShapeKey(step), spec.window);
+  const bool norms = spec.q_norm != nullptr;
+  const Slice& frequencies = SliceOf(*spec.inverse_frequencies);
+  const Kernel& kernel =
+      device_.GetKernel({subgroups ? spirv::attend_one : spirv::attend_one_plain, 10,
+                         1u << 1 | 1u << 2 | 1u << 6 | 1u << 8 | 1u << 9, sizeof(OneShape)},
+                        {lanes * groups, lanes, cache.layout().half, norms, heads, dim});
+  const std::uint32_t rows_at_once = std::max(1u, kCounters / blocks);
+  for (std::uint32_t first = 0; first < range.count; first += rows_at_once) {
+    const std::uint32_t rows = std::min(rows_at_once, range.count - first);
+    const Slice partial =
+        recorder.Scratch(ScratchPool::kAttention,
+                         std::size_t{rows} * blocks * splits * heads * (dim + 2) * sizeof(float));
+    recorder.Dispatch(
+        kernel,
+        {qkv, cache.Keys(spec.layer), cache.Values(spec.layer), frequencies,
+         norms ? SliceOf(*spec.q_norm) : frequencies, norms ? SliceOf(*spec.k_norm) : frequencies,
+         out, step.slice(), partial, done_.slice()},
+        OneShape{range.first + first, Size(spec.heads), Size(spec.kv_heads), Size(spec.head_dim),
+                 Size(spec.rotary_dim), Size(spec.window), spec.rotary_scale, spec.norm_epsilon,
+                 spec.scale, spec.softcap},
+        {blocks, splits, rows});
+  }
+}
+
+void Attention::RecordPrompt(Recorder& recorder, const AttentionSpec& spec,
+                             const DeviceKvCache& cache, const Step& step, const RowRange& range,
+                             const Slice& qkv, const Slice* out) const {
   const std::uint32_t lanes = device_.software() ? 8 : 64;
   const bool norms = spec.q_norm != nullptr;
   const Slice& frequencies = SliceOf(*spec.inverse_frequencies);
   const Slice& keys = cache.Keys(spec.layer);
   const Slice& values = cache.Values(spec.layer);
-  const Kernel& rotate = device_.GetKernel(Rotate(), {cache.layout().half, lanes, norms});
   recorder.Dispatch(
-      rotate,
+      device_.GetKernel(Rotate(), {cache.layout().half, lanes, norms}),
       {qkv, keys, values, frequencies, norms ? SliceOf(*spec.q_norm) : frequencies,
        norms ? SliceOf(*spec.k_norm) : frequencies, step.slice()},
-      RotateShape{size(spec.heads), size(spec.kv_heads), size(spec.head_dim), cache.padded_dim(),
-                  size(spec.rotary_dim), spec.rotary_scale, spec.norm_epsilon},
-      {size(spec.heads + 2 * spec.kv_heads), step.rows()});
+      RotateShape{range.first, Size(spec.heads), Size(spec.kv_heads), Size(spec.head_dim),
+                  cache.padded_dim(), Size(spec.rotary_dim), spec.rotary_scale, spec.norm_epsilon},
+      {Size(spec.heads + 2 * spec.kv_heads), range.count});
   if (out == nullptr) return;
-  const Kernel& attend = device_.GetKernel(Attend(), {cache.layout().half, lanes});
-  recorder.Dispatch(attend, {qkv, keys, values, *out, step.slice()},
-                    AttendShape{size(spec.heads), size(spec.kv_heads), size(spec.head_dim),
-                                cache.padded_dim(), size(spec.window), spec.scale, spec.softcap},
-                    {size(spec.heads), step.rows()});
+  recorder.Dispatch(
+      device_.GetKernel(Attend(), {cache.layout().half, lanes}),
+      {qkv, keys, values, *out, step.slice()},
+      AttendShape{range.first, Size(spec.heads), Size(spec.kv_heads), Size(spec.head_dim),
+                  cache.padded_dim(), Size(spec.window), spec.scale, spec.softcap},
+      {Size(spec.heads), range.count});
 }
 
 }  // namespace mlc::vulkan

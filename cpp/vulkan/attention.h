@@ -36,10 +36,10 @@ class DeviceKvCache final : public mlc::KvCache {
 /// Attention over the paged cache.
 class Attention {
  public:
-  explicit Attention(Device& device) : device_(device) {}
+  explicit Attention(Device& device);
 
   /// What, besides the rows of each sequence, a recording depends on.
-  std::uint32_t ShapeKey(const Step&) const { return 0; }
+  std::uint32_t ShapeKey(const Step& step) const;
 
   /// Records Backend::Attend for the rows of `ranges`; each range of a prompt is one sequence.
   /// `qkv` and `out` hold all rows of the step; `out` may be null.
@@ -48,7 +48,15 @@ class Attention {
               const Slice* out) const;
 
  private:
+  void RecordOnes(Recorder& recorder, const AttentionSpec& spec, const DeviceKvCache& cache,
+                  const Step& step, const RowRange& range, const Slice& qkv,
+                  const Slice& out) const;
+  void RecordPrompt(Recorder& recorder, const AttentionSpec& spec, const DeviceKvCache& cache,
+                    const Step& step, const RowRange& range, const Slice& qkv,
+                    const Slice* out) const;
+
   Device& device_;
+  Allocation done_;  ///< zero between dispatches: how many workgroups have done their part
 };
 
 }  // namespace mlc::vulkan

@@ -77,11 +77,9 @@ std::unique_ptr<DeviceMatrix> MatMul::Load(const MatrixView& view, bool paired,
     DeviceMatrix::Part& part = matrix->parts.emplace_back();
     part.first_row = static_cast<std::uint32_t>(first);
     part.rows = static_cast<std::uint32_t>(count);
-    part.values =
-        UploadRows(device_, uploader, view.values, values, first, count, rows, paired);
+    part.values = UploadRows(device_, uploader, view.values, values, first, count, rows, paired);
     if (!view.quantized()) continue;
-    part.scales =
-        UploadRows(device_, uploader, view.scales, scales, first, count, rows, paired);
+    part.scales = UploadRows(device_, uploader, view.scales, scales, first, count, rows, paired);
   }
   return matrix;
 }

@@ -50,8 +50,7 @@ Tile TileFor(const Device& device, const DeviceMatrix& matrix, std::uint32_t row
 bool HasMatrixProduct(const Device& device) {
   const Capabilities& capabilities = device.physical().capabilities;
   return capabilities.features.cooperative_matrix && capabilities.features.float16 &&
-         Fits(device, kMiddle) &&
-         std::ranges::any_of(capabilities.matrices, [](const auto& shape) {
+         Fits(device, kMiddle) && std::ranges::any_of(capabilities.matrices, [](const auto& shape) {
            return shape.MSize == kSide && shape.NSize == kSide && shape.KSize == kSide &&
                   shape.AType == VK_COMPONENT_TYPE_FLOAT16_KHR &&
                   shape.BType == VK_COMPONENT_TYPE_FLOAT16_KHR &&
@@ -68,11 +67,10 @@ void RecordMatrixProduct(Recorder& recorder, const Product& product, const RowRa
   const std::uint32_t lanes = device.limits().subgroup_size;
 
   const Slice x = recorder.Scratch(ScratchPool::kMatMul, std::size_t{range.count} * stride * 2);
-  recorder.Dispatch(
-      device.GetKernel({spirv::prepare, 3, 1u << 2, sizeof(PrepareShape)},
-                       {128, product.norm != nullptr, matrix.quantized()}),
-      {product.x, product.norm_or_any(), x},
-      PrepareShape{matrix.cols, stride, range.first, product.epsilon}, {range.count});
+  recorder.Dispatch(device.GetKernel({spirv::prepare, 3, 1u << 2, sizeof(PrepareShape)},
+                                     {128, product.norm != nullptr, matrix.quantized()}),
+                    {product.x, product.norm_or_any(), x},
+                    PrepareShape{matrix.cols, stride, range.first, product.epsilon}, {range.count});
 
   const Tile tile = TileFor(device, matrix, range.count);
   const auto& module = matrix.quantized() ? spirv::matmul_matrix_q4 : spirv::matmul_matrix_f16;
@@ -84,8 +82,7 @@ void RecordMatrixProduct(Recorder& recorder, const Product& product, const RowRa
     const std::uint32_t blocks = CeilDivide(part.rows, tile.n);
     const std::uint32_t deep = CeilDivide(blocks, device.limits().workgroups);
     recorder.Dispatch(
-        kernel,
-        {part.values.slice(), matrix.ScalesOf(part), x, product.bias_or_any(), product.out},
+        kernel, {part.values.slice(), matrix.ScalesOf(part), x, product.bias_or_any(), product.out},
         Shape{.rows = part.rows,
               .stride = stride,
               .columns = range.count,

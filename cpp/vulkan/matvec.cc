@@ -18,7 +18,8 @@ struct Shape {
   float epsilon, cap;
 };
 
-/// Who computes: what the order of sums depends on, so it is the same for all products with a matrix.
+/// Who computes: what the order of sums depends on, so it is the same for all products with a
+/// matrix.
 struct Group {
   bool subgroups = false;   ///< its lanes are subgroups of the device
   std::uint32_t lanes = 0;  ///< that walk along K side by side
@@ -43,8 +44,7 @@ Group GroupFor(const Device& device, const DeviceMatrix& matrix) {
   group.lanes = group.subgroups ? limits.subgroup_size : 32;
   // A processor that plays a GPU has its invocations take turns: two lane groups, to be tested.
   const std::uint32_t most = device.software() ? 2 * group.lanes : kMostInvocations;
-  group.count = std::bit_floor(
-      std::max(1u, std::min(most, limits.invocations) / group.lanes));
+  group.count = std::bit_floor(std::max(1u, std::min(most, limits.invocations) / group.lanes));
   group.span = group.count > 1 && matrix.units() > group.lanes ? 2 : 1;
   return group;
 }
@@ -89,17 +89,17 @@ void RecordMatvec(Recorder& recorder, const Product& product, const RowRange& ra
   const bool large = std::uint64_t{matrix.rows} * matrix.cols >= kLarge;
   tile.rows = large || tile.columns > 1 ? 4 : 2;
   Fit(device, matrix, group, tile);
-  const Kernel& kernel = device.GetKernel(
-      ProgramFor(matrix, group),
-      {group.lanes * group.count, group.lanes, group.span, tile.rows, tile.columns, matrix.units(),
-       tile.piece, static_cast<std::uint32_t>(matrix.encoding), product.shader_epilogue(),
-       product.norm != nullptr, matrix.cols % 4 == 0});
+  const Kernel& kernel =
+      device.GetKernel(ProgramFor(matrix, group),
+                       {group.lanes * group.count, group.lanes, group.span, tile.rows, tile.columns,
+                        matrix.units(), tile.piece, static_cast<std::uint32_t>(matrix.encoding),
+                        product.shader_epilogue(), product.norm != nullptr, matrix.cols % 4 == 0});
   for (const DeviceMatrix::Part& part : matrix.parts) {
     const std::uint32_t blocks = CeilDivide(part.rows, group.count / group.span * tile.rows);
     const std::uint32_t deep = CeilDivide(blocks, device.limits().workgroups);
     recorder.Dispatch(kernel,
-                      {part.values.slice(), matrix.ScalesOf(part), product.x,
-                       product.norm_or_any(), product.bias_or_any(), product.out},
+                      {part.values.slice(), matrix.ScalesOf(part), product.x, product.norm_or_any(),
+                       product.bias_or_any(), product.out},
                       Shape{.rows = part.rows,
                             .cols = matrix.cols,
                             .columns = range.count,

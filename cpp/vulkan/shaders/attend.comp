@@ -9,6 +9,7 @@ layout(local_size_x_id = 1) in;
 layout(constant_id = 0) const bool half_cache = false;
 
 layout(push_constant) uniform Shape {
+  uint first_row;
   uint heads;
   uint kv_heads;
   uint head_dim;
@@ -38,7 +39,7 @@ float Value(uint index) {
 
 void main() {
   uint head = gl_WorkGroupID.x;
-  uint row = gl_WorkGroupID.y;
+  uint row = first_row + gl_WorkGroupID.y;
   uint lane = gl_LocalInvocationID.x;
   uint kv_head = head / (heads / kv_heads);
   uint first = (row * (heads + 2 * kv_heads) + head) * head_dim;

@@ -169,7 +169,8 @@ void Write(SUMS block, uint m, uint n) {
 void main() {
   uint part_m = gl_SubgroupID / (kN / kPartN) * kPartM;
   uint part_n = gl_SubgroupID % (kN / kPartN) * kPartN;
-  [[unroll]] for (uint i = 0; i < kBlocksM * kBlocksN; ++i) sums[i] = SUMS(0.0);
+  [[unroll]] for (uint i = 0; i < kBlocksM * kBlocksN; ++i)
+    sums[i] = SUMS(0.0);
   Fetch(0);
   for (uint k = 0; k < stride; k += kK) {
     if (k > 0) barrier();

@@ -151,7 +151,8 @@ void Finish() {
 
 void main() {
   uint lane = LaneGroup() % kSpan * kLanes + Lane();
-  [[unroll]] for (uint i = 0; i < kRows * kColumns; ++i) sums[i] = 0.0;
+  [[unroll]] for (uint i = 0; i < kRows * kColumns; ++i)
+    sums[i] = 0.0;
   Fetch(lane);  // before all else: it takes longest
   for (uint piece = 0; piece < kPieces; ++piece) {
     if (piece > 0) barrier();

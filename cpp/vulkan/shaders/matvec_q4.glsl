@@ -68,7 +68,8 @@ void AddUnits(uvec4 word[kRows], float scale[kRows], uint unit) {
   uint at = min(unit, kPiece - 1);
   int upper[kRows * kColumns];
   int lower[kRows * kColumns];
-  [[unroll]] for (uint i = 0; i < kRows * kColumns; ++i) upper[i] = lower[i] = 0;
+  [[unroll]] for (uint i = 0; i < kRows * kColumns; ++i)
+    upper[i] = lower[i] = 0;
   [[unroll]] for (uint j = 0; j < kVectors; ++j) {
     uvec4 value[kColumns];
     [[unroll]] for (uint m = 0; m < kColumns; ++m) {

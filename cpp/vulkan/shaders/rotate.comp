@@ -7,10 +7,14 @@ layout(local_size_x_id = 1) in;
 #include "reduce.glsl"
 #include "step.glsl"
 
-layout(constant_id = 0) const bool half_cache = false;
+layout(constant_id = 0) const bool kHalf = false;
+
 layout(constant_id = 2) const bool has_norms = false;
 
+#include "attention.glsl"
+
 layout(push_constant) uniform Shape {
+  uint first_row;
   uint heads;
   uint kv_heads;
   uint head_dim;
@@ -30,7 +34,7 @@ shared float head_values[512];
 
 void main() {
   uint head = gl_WorkGroupID.x;
-  uint row = gl_WorkGroupID.y;
+  uint row = first_row + gl_WorkGroupID.y;
   uint lane = gl_LocalInvocationID.x;
   uint width = (heads + 2 * kv_heads) * head_dim;
   uint first = row * width + head * head_dim;
@@ -51,13 +55,11 @@ void main() {
   if (head < heads + kv_heads) {
     uint pairs = rotary_dim / 2;
     for (uint i = lane; i < pairs; i += gl_WorkGroupSize.x) {
-      float angle = float(position) * frequencies[i];
-      float cosine = rotary_scale * cos(angle);
-      float sine = rotary_scale * sin(angle);
+      vec2 turn = rotary_scale * Rotation(position, frequencies[i]);
       float a = head_values[i];
       float b = head_values[pairs + i];
-      head_values[i] = a * cosine - b * sine;
-      head_values[pairs + i] = b * cosine + a * sine;
+      head_values[i] = a * turn.x - b * turn.y;
+      head_values[pairs + i] = b * turn.x + a * turn.y;
     }
   }
   barrier();
@@ -69,15 +71,15 @@ void main() {
   bool is_key = head < heads + kv_heads;
   uint kv_head = (head - heads) % kv_heads;
   uint at = ((StepPage(row, position) * kv_heads + kv_head) * 32 + position % 32) * padded_dim;
-  uint count = half_cache ? (head_dim + 1) / 2 : head_dim;
+  uint count = kHalf ? (head_dim + 1) / 2 : head_dim;
   for (uint i = lane; i < count; i += gl_WorkGroupSize.x) {
     uint word;
-    if (half_cache) {
+    if (kHalf) {
       word = PackHalves(head_values[2 * i], 2 * i + 1 < head_dim ? head_values[2 * i + 1] : 0.0);
     } else {
       word = floatBitsToUint(head_values[i]);
     }
-    uint index = (half_cache ? at / 2 : at) + i;
+    uint index = (kHalf ? at / 2 : at) + i;
     if (is_key) {
       keys[index] = word;
     } else {

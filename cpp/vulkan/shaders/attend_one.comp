@@ -1,0 +1,271 @@
+#version 460
+#extension GL_EXT_control_flow_attributes : require
+#extension GL_GOOGLE_include_directive : require
+// Attention of rows that are alone in their sequence: q and k are normed and rotated, k and v go to
+// the cache, and q attends to all that is there.
+//
+// A workgroup takes a row, up to kHeads query heads that share a key head, and kSplit tokens,
+// counted from the first of the sequence. The last workgroup of those that share a row and heads
+// merges what they found, in the order of the tokens.
+#define STEP_BINDING 7
+
+layout(local_size_x_id = 0) in;
+layout(constant_id = 1) const uint kLanes = 32;
+layout(constant_id = 2) const bool kHalf = false;
+layout(constant_id = 3) const bool kNorms = false;
+layout(constant_id = 4) const uint kHeads = 4;
+layout(constant_id = 5) const uint kDim = 64;  // padded: a multiple of 16
+
+const uint kSplit = 64;  // attention.cc
+
+#include "attention.glsl"
+#include "float16.glsl"
+#include "lanes.glsl"
+#include "step.glsl"
+
+layout(push_constant) uniform Shape {
+  uint first_row;
+  uint heads;
+  uint kv_heads;
+  uint head_dim;
+  uint rotary_dim;
+  uint window;
+  float rotary_scale;
+  float epsilon;
+  float scale;
+  float softcap;
+};
+layout(std430, set = 0, binding = 0) readonly buffer Qkv { float qkv[]; };
+layout(std430, set = 0, binding = 1) buffer Keys { uvec4 keys[]; };
+layout(std430, set = 0, binding = 1) buffer KeyWords { uint key_words[]; };
+layout(std430, set = 0, binding = 2) buffer CacheValues { uvec2 value_pairs[]; };
+layout(std430, set = 0, binding = 2) buffer ValueWords { uint value_words[]; };
+layout(std430, set = 0, binding = 3) readonly buffer Frequencies { float frequencies[]; };
+layout(std430, set = 0, binding = 4) readonly buffer QNorm { float q_norm[]; };
+layout(std430, set = 0, binding = 5) readonly buffer KNorm { float k_norm[]; };
+layout(std430, set = 0, binding = 6) writeonly buffer Output { float result[]; };
+layout(std430, set = 0, binding = 8) coherent buffer Partial { float partial[]; };
+layout(std430, set = 0, binding = 9) coherent buffer Done { uint done[]; };
+
+const uint kTotal = gl_WorkGroupSize.x;
+const uint kGroups = kTotal / kLanes;
+// What is new, q of each head and then k: first as it is, then normed and rotated.
+shared float fresh[(kHeads + 1) * kDim];
+shared float fresh_value[kDim];
+shared float weights[kHeads * kSplit];
+shared float greatest[kHeads];
+shared float totals[kHeads];
+shared uint order;
+
+uint lane_id = gl_LocalInvocationID.x;
+
+// Norms and rotates `fresh`, a lane group to a head.
+void Rotate(uint position, uint first_head, bool with_key) {
+  const uint count = kHeads + 1;
+  for (uint block = 0; block < count; block += kGroups) {
+    uint head = block + LaneGroup();
+    bool is_key = head == kHeads;
+    bool used = head < count && (!is_key || with_key);
+    uint first = min(head, kHeads) * kDim;
+    float factor = 1.0;
+    if (kNorms) {
+      float square = 0.0;
+      for (uint i = Lane(); used && i < head_dim; i += kLanes) {
+        square += fresh[first + i] * fresh[first + i];
+      }
+      factor = 1.0 / sqrt(SumOfLanes(square) / float(head_dim) + epsilon);
+    }
+    float times = is_key ? 1.0 : scale;
+    for (uint i = Lane(); used && i < rotary_dim / 2; i += kLanes) {
+      uint j = rotary_dim / 2 + i;
+      float a = fresh[first + i] * factor, b = fresh[first + j] * factor;
+      if (kNorms) {
+        a *= is_key ? k_norm[i] : q_norm[i];
+        b *= is_key ? k_norm[j] : q_norm[j];
+      }
+      vec2 turn = rotary_scale * Rotation(position, frequencies[i]);
+      fresh[first + i] = (a * turn.x - b * turn.y) * times;
+      fresh[first + j] = (b * turn.x + a * turn.y) * times;
+    }
+    for (uint i = rotary_dim + Lane(); used && i < head_dim; i += kLanes) {
+      float a = fresh[first + i] * factor;
+      if (kNorms) a *= is_key ? k_norm[i] : q_norm[i];
+      fresh[first + i] = a * times;
+    }
+  }
+}
+
+// Brings what is new to the cache, and to what the cache makes of it.
+void Store(uint page, uint kv_head, uint position) {
+  uint first = TokenWord(page, kv_heads, kv_head, position, kDim);
+  for (uint i = lane_id; i < kDim / (kHalf ? 2 : 1); i += kTotal) {
+    if (kHalf) {
+      uint key = PackHalves(fresh[kHeads * kDim + 2 * i], fresh[kHeads * kDim + 2 * i + 1]);
+      uint value = PackHalves(fresh_value[2 * i], fresh_value[2 * i + 1]);
+      key_words[first + i] = key;
+      value_words[first + i] = value;
+      vec2 k = unpackHalf2x16(key), v = unpackHalf2x16(value);
+      fresh[kHeads * kDim + 2 * i] = k.x;
+      fresh[kHeads * kDim + 2 * i + 1] = k.y;
+      fresh_value[2 * i] = v.x;
+      fresh_value[2 * i + 1] = v.y;
+    } else {
+      key_words[first + i] = floatBitsToUint(fresh[kHeads * kDim + i]);
+      value_words[first + i] = floatBitsToUint(fresh_value[i]);
+    }
+  }
+}
+
+float Score(uint head, uint first_word, bool is_fresh) {
+  float sum = 0.0;
+  if (is_fresh) {
+    for (uint i = 0; i < kDim; ++i) sum += fresh[head * kDim + i] * fresh[kHeads * kDim + i];
+    return sum;
+  }
+  const uint each = kHalf ? 8 : 4;
+  [[unroll]] for (uint i = 0; i < kDim / each; ++i) {
+    uvec4 word = keys[first_word / 4 + i];
+    uint at = head * kDim + i * each;
+    if (kHalf) {
+      [[unroll]] for (uint j = 0; j < 4; ++j) {
+        vec2 k = unpackHalf2x16(word[j]);
+        sum = fma(k.x, fresh[at + 2 * j], fma(k.y, fresh[at + 2 * j + 1], sum));
+      }
+    } else {
+      [[unroll]] for (uint j = 0; j < 4; ++j) {
+        sum = fma(uintBitsToFloat(word[j]), fresh[at + j], sum);
+      }
+    }
+  }
+  return sum;
+}
+
+void main() {
+  uint row = first_row + gl_WorkGroupID.z;
+  uint position = StepPosition(row);
+  uint begin = window == 0 || position + 1 < window ? 0 : position + 1 - window;
+  uint split = begin / kSplit + gl_WorkGroupID.y;
+  uint last_split = position / kSplit;
+  if (split > last_split) return;
+  bool with_key = split == last_split;
+
+  uint shared_heads = heads / kv_heads;
+  uint blocks = (shared_heads + kHeads - 1) / kHeads;  // of the heads of one key head
+  uint kv_head = gl_WorkGroupID.x / blocks;
+  uint first_head = gl_WorkGroupID.x % blocks * kHeads;
+  uint count = min(kHeads, shared_heads - first_head);
+  first_head += kv_head * shared_heads;
+
+  uint first = row * (heads + 2 * kv_heads) * head_dim;
+  for (uint i = lane_id; i < (kHeads + 1) * kDim; i += kTotal) {
+    uint head = i / kDim, at = i % kDim;
+    bool inside = at < head_dim && (head < count || head == kHeads);
+    head = head == kHeads ? heads + kv_head : first_head + head;
+    fresh[i] = inside ? qkv[first + head * head_dim + at] : 0.0;
+  }
+  for (uint i = lane_id; with_key && i < kDim; i += kTotal) {
+    fresh_value[i] = i < head_dim ? qkv[first + (heads + kv_heads + kv_head) * head_dim + i] : 0.0;
+  }
+  barrier();
+  Rotate(position, first_head, with_key);
+  barrier();
+  if (with_key) {
+    // Other workgroups of the same key head, if any, store the same.
+    Store(StepPage(row, position), kv_head, position);
+    barrier();
+  }
+
+  uint first_token = split * kSplit;
+  for (uint i = lane_id; i < kHeads * kSplit; i += kTotal) {
+    uint token = first_token + i % kSplit;
+    float score = -1.0 / 0.0;
+    if (token >= begin && token <= position && i / kSplit < count) {
+      uint word = TokenWord(StepPage(row, token), kv_heads, kv_head, token, kDim);
+      score = Capped(Score(i / kSplit, word, token == position), softcap);
+    }
+    weights[i] = score;
+  }
+  barrier();
+  for (uint block = 0; block < kHeads; block += kGroups) {
+    uint head = block + LaneGroup();
+    float most = -1.0 / 0.0;
+    for (uint t = Lane(); head < kHeads && t < kSplit; t += kLanes) {
+      most = max(most, weights[head * kSplit + t]);
+    }
+    most = MaximumOfLanes(most);
+    float total = 0.0;
+    for (uint t = Lane(); head < count && t < kSplit; t += kLanes) {
+      float weight = exp(weights[head * kSplit + t] - most);
+      weights[head * kSplit + t] = weight;
+      total += weight;
+    }
+    total = SumOfLanes(total);
+    if (head < kHeads && Lane() == 0) {
+      greatest[head] = most;
+      totals[head] = total;
+    }
+  }
+  barrier();
+
+  uint splits = last_split - begin / kSplit + 1;
+  uint place = (gl_WorkGroupID.z * gl_NumWorkGroups.x + gl_WorkGroupID.x) * gl_NumWorkGroups.y;
+  const uint stride = kHeads * (kDim + 2);  // of a split in `partial`
+  for (uint i = lane_id; i < count * (kDim / 2); i += kTotal) {
+    uint head = i / (kDim / 2), pair = i % (kDim / 2);
+    vec2 sum = vec2(0.0);
+    for (uint t0 = 0; t0 < kSplit; t0 += 32) {
+      uint token0 = first_token + t0;
+      if (token0 > position || token0 + 31 < begin) continue;
+      uint word = TokenWord(StepPage(row, token0), kv_heads, kv_head, 0, kDim);
+      [[unroll]] for (uint t = 0; t < 32; ++t) {
+        uint token = token0 + t;
+        if (token < begin || token >= position) continue;
+        vec2 v = kHalf ? unpackHalf2x16(value_words[word + t * (kDim / 2) + pair])
+                       : uintBitsToFloat(value_pairs[(word + t * kDim) / 2 + pair]);
+        sum = fma(vec2(weights[head * kSplit + t0 + t]), v, sum);
+      }
+    }
+    if (with_key) {
+      float weight = weights[head * kSplit + position % kSplit];
+      sum = fma(vec2(weight), vec2(fresh_value[2 * pair], fresh_value[2 * pair + 1]), sum);
+    }
+    if (splits == 1) {
+      sum /= totals[head];
+      uint at = (row * heads + first_head + head) * head_dim + 2 * pair;
+      if (2 * pair < head_dim) result[at] = sum.x;
+      if (2 * pair + 1 < head_dim) result[at + 1] = sum.y;
+    } else {
+      uint at = (place + gl_WorkGroupID.y) * stride + head * (kDim + 2);
+      partial[at + 2 * pair] = sum.x;
+      partial[at + 2 * pair + 1] = sum.y;
+      if (pair == 0) {
+        partial[at + kDim] = greatest[head];
+        partial[at + kDim + 1] = totals[head];
+      }
+    }
+  }
+  if (splits == 1) return;
+
+  memoryBarrierBuffer();
+  barrier();
+  uint counter = gl_WorkGroupID.z * gl_NumWorkGroups.x + gl_WorkGroupID.x;
+  if (lane_id == 0) order = atomicAdd(done[counter], 1);
+  barrier();
+  if (order + 1 < splits) return;
+  if (lane_id == 0) done[counter] = 0;  // for the next time
+  memoryBarrierBuffer();
+  for (uint i = lane_id; i < count * head_dim; i += kTotal) {
+    uint head = i / head_dim, at = i % head_dim;
+    float most = -1.0 / 0.0, total = 0.0, sum = 0.0;
+    for (uint s = 0; s < splits; ++s) {
+      uint from = (place + s) * stride + head * (kDim + 2);
+      float found = partial[from + kDim];
+      float now = max(most, found);
+      float keep = exp(most - now), take = exp(found - now);
+      total = total * keep + partial[from + kDim + 1] * take;
+      sum = sum * keep + partial[from + at] * take;
+      most = now;
+    }
+    result[(row * heads + first_head + head) * head_dim + at] = sum / total;
+  }
+}
