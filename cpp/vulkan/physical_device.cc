@@ -67,20 +67,20 @@ class Extensions {
 
 /// The feature structures of all versions and extensions that a device knows, as one chain.
 struct FeatureChain {
-  FeatureChain(std::uint32_t api_version, const Extensions& extensions) {
+  explicit FeatureChain(const Extensions& extensions) {
     core.pNext = &vulkan11;
     vulkan11.pNext = &vulkan12;
     void** next = &vulkan12.pNext;
-    const auto add = [&](auto& structure, bool in_core, const char* extension) {
-      if (!in_core && !extensions.Offers(extension)) return;
-      if (!in_core) names.push_back(extension);
+    const auto add = [&](auto& structure, const char* extension) {
+      if (!extensions.Offers(extension)) return;
+      names.push_back(extension);
       *next = &structure;
       next = &structure.pNext;
     };
-    const bool vulkan13 = api_version >= ApiVersion(1, 3);
-    add(dot_product, vulkan13, VK_KHR_SHADER_INTEGER_DOT_PRODUCT_EXTENSION_NAME);
-    add(subgroup_size, vulkan13, VK_EXT_SUBGROUP_SIZE_CONTROL_EXTENSION_NAME);
-    add(matrix, false, VK_KHR_COOPERATIVE_MATRIX_EXTENSION_NAME);
+    // By name in Vulkan 1.3 too: the shaders are for 1.2, where these are extensions.
+    add(dot_product, VK_KHR_SHADER_INTEGER_DOT_PRODUCT_EXTENSION_NAME);
+    add(subgroup_size, VK_EXT_SUBGROUP_SIZE_CONTROL_EXTENSION_NAME);
+    add(matrix, VK_KHR_COOPERATIVE_MATRIX_EXTENSION_NAME);
   }
   FeatureChain(const FeatureChain&) = delete;  // the links are addresses
   FeatureChain& operator=(const FeatureChain&) = delete;
@@ -151,7 +151,7 @@ PhysicalDevice Inspect(const InstanceFunctions& functions, VkPhysicalDevice hand
     return {};
   }
   const Extensions extensions(functions, handle);
-  FeatureChain chain(core.apiVersion, extensions);
+  FeatureChain chain(extensions);
   functions.vkGetPhysicalDeviceFeatures2(handle, &chain.core);
   if (chain.subgroup_size.subgroupSizeControl) maintenance3.pNext = &sizes;
   properties.pNext = &driver;
@@ -201,8 +201,8 @@ PhysicalDevice Inspect(const InstanceFunctions& functions, VkPhysicalDevice hand
 VkResult CreateDevice(const InstanceFunctions& functions, const PhysicalDevice& physical,
                       VkDevice* device) {
   const Extensions extensions(functions, physical.handle);
-  FeatureChain offered(physical.api_version, extensions);
-  FeatureChain enabled(physical.api_version, extensions);
+  FeatureChain offered(extensions);
+  FeatureChain enabled(extensions);
   functions.vkGetPhysicalDeviceFeatures2(physical.handle, &offered.core);
   const Features& features = physical.capabilities.features;
   const auto flag = [](bool value) { return value ? VK_TRUE : 0u; };
