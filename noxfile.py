@@ -17,9 +17,6 @@ if __name__ == "__main__":
     sys.exit(run_nox(sys.argv[1:]))
 
 import nox
-from nox.command import CommandFailed
-
-from ci.github import tell_how_to_repeat
 
 nox.needs_version = ">=2026.10.20"
 nox.options.default_venv_backend = "uv|virtualenv"
@@ -32,18 +29,16 @@ def install(session: nox.Session, lock: str) -> None:
     session.install("--require-hashes", "--only-binary=:all:", "-r", f"ci/locks/{lock}.txt")
 
 
-def run(session: nox.Session, module: str, *arguments: str) -> None:
+def run(session: nox.Session, module: str, *, python: str = "python") -> None:
     """Run a module of the factory with the session's own words behind it.
 
-    On Ctrl-C it gets the time to stop compilers and containers before nox ends it. A workflow's
-    failure says how to have it again elsewhere.
+    On Ctrl-C it gets the time to stop compilers and containers before nox ends it.
     """
-    command = ("python", "-m", f"ci.{module}", *arguments, *session.posargs)
-    try:
-        session.run(*command, interrupt_timeout=60)
-    except CommandFailed:
-        tell_how_to_repeat([session.name, *(["--"] if session.posargs else []), *session.posargs])
-        raise
+    session.run(
+        *(python, "-m", f"ci.{module}", *session.posargs),
+        env={"MLC_LLM_SESSION": session.name},  # a failure leaves a record of it
+        interrupt_timeout=60,
+    )
 
 
 @nox.session
@@ -75,6 +70,13 @@ def report(session: nox.Session) -> None:
 
 
 @nox.session(default=False)
+def reproduce(session: nox.Session) -> None:
+    """Run a failed session again, from its record, a lane or an Actions run (`-- --help`)."""
+    install(session, "factory")
+    run(session, "reproduce")
+
+
+@nox.session(default=False)
 def sanitize(session: nox.Session) -> None:
     """Run the core under clang's sanitizers, and fuzz it (`-- --seconds N` for longer)."""
     install(session, "dev")
@@ -103,8 +105,7 @@ def reference(session: nox.Session) -> None:
     if wheel is None:
         session.error("there is no wheel: make it first with `nox -s wheels`.")
     session.install("torch==2.13.0", "transformers==5.23.0", "pytest>=9", str(wheel))
-    files = ("tests/python/test_linear.py", "tests/python/test_transformers.py")
-    session.run("pytest", *files, "-k", "torch or transformers", *session.posargs)
+    run(session, "reference")
 
 
 @nox.session(default=False)
@@ -160,4 +161,4 @@ def locks(session: nox.Session) -> None:
 @nox.session(default=False, venv_backend="none")
 def matrix(session: nox.Session) -> None:
     """Print the workflows' build matrix, made from ci/lanes.toml, as JSON."""
-    session.run(sys.executable, "-m", "ci.lanes", *session.posargs)
+    run(session, "lanes", python=sys.executable)

@@ -12,6 +12,7 @@ from ci.errors import FactoryError
 from ci.manifest import read_manifest
 from ci.paths import ROOT, WORK
 from ci.process import call_patiently
+from ci.record import SESSION
 from ci.results import read_result
 
 
@@ -37,7 +38,8 @@ def clone(directory: Path, source: Path = ROOT) -> Path:
 def build_in(checkout: Path, lane: str, engine: str, **variables: str) -> Built:
     """Run the checkout's own `wheels` session logic there, with `variables` in its environment."""
     command = [sys.executable, "-m", "ci.wheels", "--lane", lane, "--engine", engine]
-    if call_patiently(command, cwd=checkout, env={**os.environ, **variables}):
+    env = {name: value for name, value in os.environ.items() if name != SESSION}
+    if call_patiently(command, cwd=checkout, env=env | variables):
         raise FactoryError(
             f"the build with {engine} in {checkout} failed; its message is above.",
             lane=lane,

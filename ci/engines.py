@@ -17,6 +17,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from ci import shell
 from ci.errors import FactoryError
 from ci.images import ImageRef
 from ci.lanes import Lane
@@ -67,6 +68,8 @@ def build_in_container(job: Job, image: ImageRef, engine: str) -> None:
         "CIBW_CONTAINER_ENGINE": f"{engine}; create_args: {create}",
         "CIBW_MANYLINUX_X86_64_IMAGE": image.address,
     }
+    if shell.wanted():
+        env["CIBW_DEBUG_KEEP_CONTAINER"] = "1"
     try:
         run_logged(
             [
@@ -81,16 +84,28 @@ def build_in_container(job: Job, image: ImageRef, engine: str) -> None:
             on_line=job.on_line,
             hint="If the container itself could not start, as root on a small machine, set "
             "CONTAINERS_CONF=ci/images/containers.conf (docs/images.md).",
+            on_failure=lambda: open_container_shell(job, engine, label),
         )
     finally:
         remove_containers(engine, label)
 
 
+def open_container_shell(job: Job, engine: str, label: str) -> None:
+    """Open a shell in the container that cibuildwheel has kept, as its own steps see it."""
+    env = lane_variables(job) | {"PYTHONPATH": "/opt/mlc_llm/toolchain:/project"}
+    for container in find_containers(engine, label):
+        shell.open_container_shell(engine, container, "/project", env)
+
+
+def find_containers(engine: str, label: str) -> list[str]:
+    """Return the containers with `label`, running or not."""
+    listed = [engine, "ps", "--all", "--quiet", f"--filter=label={label}"]
+    return subprocess.run(listed, capture_output=True, text=True, check=False).stdout.split()
+
+
 def remove_containers(engine: str, label: str) -> None:
     """Remove what an interrupted cibuildwheel leaves: it lets a busy container run on."""
-    listed = [engine, "ps", "--all", "--quiet", f"--filter=label={label}"]
-    found = subprocess.run(listed, capture_output=True, text=True, check=False).stdout.split()
-    if found:
+    if found := find_containers(engine, label):
         subprocess.run([engine, "rm", "--force", *found], capture_output=True, check=False)
 
 

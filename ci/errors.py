@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 
 class FactoryError(Exception):
     """Something is wrong that a person can act on.
 
-    `message` says what is wrong, `hint` what to do. `lane`, `phase` and `log` say where.
+    `message` says what is wrong, `hint` what to do. `lane`, `phase` and `log` say where, and
+    `failed` which tests or checks. `exit_status` is the session's; `engine` and `image`
+    are what the lane was built in.
     """
 
     def __init__(
@@ -19,6 +22,8 @@ class FactoryError(Exception):
         lane: str = "",
         phase: str = "",
         log: Path | None = None,
+        failed: Sequence[str] = (),
+        exit_status: int = 1,
     ) -> None:
         super().__init__(message)
         self.message = message
@@ -26,6 +31,10 @@ class FactoryError(Exception):
         self.lane = lane
         self.phase = phase
         self.log = log
+        self.failed = failed
+        self.exit_status = exit_status
+        self.engine = ""
+        self.image = ""
 
     def __str__(self) -> str:
         where = ", ".join(

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import shlex
-from collections.abc import Sequence
 from pathlib import Path
 
 
@@ -15,9 +13,15 @@ def set_output(name: str, value: str) -> None:
             file.write(f"{name}={value}\n")
 
 
-def tell_how_to_repeat(session: Sequence[str]) -> None:
-    """Show the command that runs a failed session again on any machine."""
+def run_address() -> str:
+    """Return the address of the run that this is a job of; empty elsewhere."""
+    if not os.environ.get("GITHUB_ACTIONS"):
+        return ""
+    words = (os.environ.get(f"GITHUB_{x}", "") for x in ("SERVER_URL", "REPOSITORY", "RUN_ID"))
+    return "{}/{}/actions/runs/{}".format(*words)
+
+
+def show_error(message: str) -> None:
+    """Show `message` on the run's own page."""
     if os.environ.get("GITHUB_ACTIONS"):
-        command = f"python3 noxfile.py -s {shlex.join(session)}"
-        commit = os.environ.get("GITHUB_SHA", "")
-        print(f"::error::To run this again anywhere, at commit {commit}: {command}", flush=True)
+        print(f"::error::{message}", flush=True)

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Iterable
 from pathlib import Path
 
+from ci.errors import FactoryError
 from ci.paths import ROOT, WORK
 from ci.session import run_session
 from ci.workflow_parser import parser_command
@@ -45,7 +46,7 @@ def checks(*, fix: bool) -> Iterable[tuple[str, list[str]]]:
 
 
 def main(arguments: list[str]) -> int:
-    """Run every check, say which ones failed, and return 1 if any did."""
+    """Run every check; raise FactoryError that says which ones failed."""
     if unknown := set(arguments) - {"--fix"}:
         print(
             f"error: {', '.join(unknown)} is not an option; there is only --fix.", file=sys.stderr
@@ -65,8 +66,10 @@ def main(arguments: list[str]) -> int:
             status = 1
         if status:
             failed.append(name)
-    print(f"failed: {', '.join(failed)}" if failed else "all clean")
-    return 1 if failed else 0
+    if failed:
+        raise FactoryError(f"{', '.join(failed)} failed.", failed=failed)
+    print("all clean")
+    return 0
 
 
 if __name__ == "__main__":

@@ -14,7 +14,9 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any
 
+from ci import shell
 from ci.errors import FactoryError
+from ci.paths import ROOT
 
 HEARTBEAT_S = 15.0
 TAIL_LINES = 15
@@ -31,8 +33,11 @@ def run_logged(
     env: Mapping[str, str],
     on_line: Callable[[str], None] = lambda _line: None,
     hint: str = "",
+    on_failure: Callable[[], None] | None = None,
 ) -> None:
     """Run `command`, append all it prints to `log`, and pass each line to `on_line`.
+
+    Where a shell is wanted (ci/shell.py), a failure opens one; `on_failure` would open another.
 
     Raises FactoryError with the end of the output when it fails. On an interrupt the command and
     all its children are stopped before KeyboardInterrupt goes on.
@@ -79,6 +84,11 @@ def run_logged(
     if status != 0:
         shown = "\n".join(f"    {line}" for line in tail)
         print(f"{shown}\n", file=sys.stderr, flush=True)
+        if shell.wanted():
+            if on_failure:
+                on_failure()
+            else:
+                shell.open_shell(command, cwd, env)
         raise FactoryError(
             f"`{' '.join(words[:4])} ...` failed with exit status {status}; the end of what it "
             "printed is above.",
@@ -97,6 +107,29 @@ def call_patiently(command: Sequence[str | Path], **options: Any) -> int:
     except KeyboardInterrupt:
         process.wait()
         raise
+
+
+def call_step(
+    phase: str,
+    command: Sequence[str | Path],
+    env: Mapping[str, str],
+    *,
+    failed: Callable[[], list[str]] = list,
+) -> None:
+    """Run one step of a session, in the checkout, its output shown as it comes.
+
+    Raises FactoryError when it fails; `failed` then names the tests that did. Where a shell is
+    wanted (ci/shell.py), a failure opens one.
+    """
+    if status := call_patiently(command, cwd=ROOT, env=dict(env)):
+        if shell.wanted():
+            shell.open_shell(command, ROOT, env)
+        raise FactoryError(
+            "it failed; its own words are above.",
+            phase=phase,
+            failed=failed(),
+            exit_status=status,
+        )
 
 
 def stop(process: subprocess.Popen[str]) -> None:

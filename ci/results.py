@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-from ci.checks import Check
+from ci.checks import FAILED, Check
 from ci.errors import FactoryError
 from ci.timeline import Span, Timeline, seconds
 
@@ -39,7 +39,7 @@ class LaneResult:
 def kept(
     result: LaneResult, timeline: Timeline, smoke: Mapping[str, Check], work: Path
 ) -> Iterator[None]:
-    """Write `result` into `work` at the end; an error learns in which phase it was raised.
+    """Write `result` into `work` at the end; an error learns where it was raised.
 
     `smoke` has the smoke tests' outcomes, which are all there is if that phase failed.
     """
@@ -47,6 +47,8 @@ def kept(
         yield
     except FactoryError as error:
         error.phase = timeline.current or error.phase
+        error.engine, error.image = result.engine, result.image
+        error.failed = error.failed or _failed(smoke.values())
         result.failure = str(error)
         raise
     finally:
@@ -54,6 +56,10 @@ def kept(
         result.checks = result.checks or [*smoke.values()]
         result.spans = timeline.spans
         write_result(result, work)
+
+
+def _failed(checks: Iterable[Check]) -> list[str]:
+    return [check.name for check in checks if check.status == FAILED]
 
 
 def write_result(result: LaneResult, work: Path) -> None:

@@ -17,6 +17,7 @@ from pathlib import Path
 from rich.table import Table
 
 from ci.clones import Built, build_in, clone
+from ci.errors import FactoryError
 from ci.images import ENGINES
 from ci.lanes import DEFAULT_LANE, find_lane, load_lanes
 from ci.paths import ROOT
@@ -73,8 +74,8 @@ def main(arguments: list[str]) -> int:
             kept.mkdir(parents=True)
             for title, built in builds.items():
                 shutil.copy(built.wheel, kept / f"{title.replace(', ', '-').replace(' ', '-')}.whl")
-            print("\n".join(faults), f"\nerror: the bytes differ; the wheels are in {kept}.")
-            return 1
+            print("\n".join(faults))
+            raise FactoryError(f"the bytes differ; the wheels are in {kept}.", phase="compare")
     if engine == "host":
         print("not run: the container's build, since the engine is the host")
     print("the same bytes")

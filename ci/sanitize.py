@@ -133,7 +133,7 @@ def run_all(toolchain: Toolchain, seconds: int) -> list[str]:
 
 
 def main(arguments: list[str]) -> int:
-    """Run the sanitizers; 1 if one of them has found something."""
+    """Run the sanitizers; raise FactoryError if one of them has found something."""
     parser = argparse.ArgumentParser(prog="nox -s sanitize --", description=__doc__)
     parser.add_argument("--seconds", type=int, default=25, help="how long to fuzz")
     seconds = parser.parse_args(arguments).seconds
@@ -143,8 +143,10 @@ def main(arguments: list[str]) -> int:
     log = WORK_DIR / "build.log"
     log.unlink(missing_ok=True)
     failed = run_all(ensure_toolchain(lane, log, compiler=False), seconds)
-    print(f"\nfailed: {', '.join(failed)}" if failed else "\nall clean")
-    return 1 if failed else 0
+    if failed:
+        raise FactoryError(f"{', '.join(failed)} failed.", failed=failed)
+    print("\nall clean")
+    return 0
 
 
 if __name__ == "__main__":

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import os
+import secrets
 import shutil
 import sys
 from pathlib import Path
 
 import uv
 
+from ci import shell
 from ci.engines import check_host
+from ci.failed_tests import PLUGIN, failed_in_ctest, failed_in_pytest
 from ci.lanes import DEFAULT_LANE, load_lanes
 from ci.paths import LOCKS, ROOT, WORK
-from ci.process import call_patiently, run_logged
+from ci.process import call_step, run_logged
+from ci.record import SEED
 from ci.session import run_session
 from ci.toolchain import CMAKE_FILE, command_env, ensure_toolchain, toolchain_env
 
@@ -43,7 +47,7 @@ def build_wheel(env: dict[str, str], log: Path) -> Path:
 
 
 def main(arguments: list[str]) -> int:
-    """Run the C++ tests, and pytest with `arguments`; the exit status is the first bad one."""
+    """Run the C++ tests, and pytest with `arguments`; raise FactoryError at the first bad step."""
     lane = load_lanes()[DEFAULT_LANE]
     check_host(lane)
     shutil.rmtree(WORK_DIR, ignore_errors=True)
@@ -51,28 +55,21 @@ def main(arguments: list[str]) -> int:
     log = WORK_DIR / "build.log"
     print("Building the core and its C++ tests ...", flush=True)
     toolchain = ensure_toolchain(lane, log)
-    env = {**os.environ, **toolchain_env(toolchain, lane)}
+    own = shell.without_wish(os.environ)
+    seed = os.environ[SEED] = own.setdefault(SEED, str(secrets.randbelow(2**32)))
+    env = own | toolchain_env(toolchain, lane)
     build_env = command_env(toolchain, lane)
     wheel = build_wheel(build_env, log)
 
+    cmake = WORK_DIR / "cmake"
+    ctest: list[str | Path] = [toolchain.directory / "cmake/data/bin/ctest", "--output-on-failure"]
+    ctest += ["--test-dir", cmake]
+    call_step("ctest", ctest, build_env, failed=lambda: failed_in_ctest(cmake))
     install = [uv.find_uv_bin(), "pip", "install", "--quiet", "--python", sys.executable]
-    steps: list[tuple[list[str | Path], dict[str, str]]] = [
-        (
-            [
-                toolchain.directory / "cmake/data/bin/ctest",
-                "--test-dir",
-                WORK_DIR / "cmake",
-                "--output-on-failure",
-            ],
-            build_env,
-        ),
-        ([*install, "--require-hashes", "-r", LOCKS / "smoke-newest.txt"], env),
-        ([*install, "--no-deps", "--reinstall", wheel], env),
-        ([sys.executable, "-m", "pytest", *arguments], env),
-    ]
-    for command, environment in steps:
-        if status := call_patiently(command, cwd=ROOT, env=environment):
-            return status
+    call_step("install", [*install, "--require-hashes", "-r", LOCKS / "smoke-newest.txt"], env)
+    call_step("install", [*install, "--no-deps", "--reinstall", wheel], env)
+    pytest = [sys.executable, "-m", "pytest", *PLUGIN, f"--hypothesis-seed={seed}"]
+    call_step("pytest", [*pytest, *arguments], env, failed=failed_in_pytest)
     return 0
 
 

@@ -311,6 +311,7 @@ def judge(wheel: Path, checks: list[Check], lane: Lane, log: Path) -> None:
             phase="verify",
             hint=f"The wheel is kept in {wheel.parent} for a look; wheelhouse/ is unchanged.",
             log=log,
+            failed=[check.name for check in failed],
         )
     smoke = {check.status for check in checks if check.name.startswith("smoke")}
     # Another platform's wheel need not run here; the table says so, and no release takes it.

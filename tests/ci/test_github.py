@@ -2,11 +2,8 @@
 
 from pathlib import Path
 
-import nox
 import pytest
-from nox.command import CommandFailed
 
-import noxfile
 from ci import github
 
 
@@ -18,30 +15,23 @@ def test_output_is_appended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     assert outputs.read_text() == "before=1\nimage=name@sha256:12\n"
 
 
-class FailingSession:
-    """A session whose only command fails."""
-
-    name = "wheels"
-    posargs = ("--lane", "a lane")
-
-    def run(self, *_: str, **__: object) -> None:
-        raise CommandFailed
-
-
-@pytest.mark.parametrize("variables", [{}, {"GITHUB_ACTIONS": "true", "GITHUB_SHA": "c0ffee"}])
-def test_failure_in_a_workflow_says_how_to_have_it_again(
-    variables: dict[str, str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize(("variable", "shown"), [("", ""), ("true", "::error::it broke\n")])
+def test_error_is_shown_in_a_workflow(
+    variable: str, shown: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.delenv("GITHUB_ACTIONS", raising=False)
-    for name, value in variables.items():
-        monkeypatch.setenv(name, value)
-    session: nox.Session = FailingSession()  # type: ignore[assignment]
-    with pytest.raises(CommandFailed):
-        noxfile.run(session, "wheels")
-    printed = capsys.readouterr().out
-    assert printed == (
-        "::error::To run this again anywhere, at commit c0ffee: "
-        "python3 noxfile.py -s wheels -- --lane 'a lane'\n"
-        if variables
-        else ""
-    )
+    monkeypatch.setenv("GITHUB_ACTIONS", variable)
+    github.show_error("it broke")
+    assert capsys.readouterr().out == shown
+
+
+@pytest.mark.parametrize(
+    ("variable", "address"), [("", ""), ("true", "https://git.example/owner/name/actions/runs/7")]
+)
+def test_run_has_an_address_in_a_workflow(
+    variable: str, address: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GITHUB_ACTIONS", variable)
+    monkeypatch.setenv("GITHUB_SERVER_URL", "https://git.example")
+    monkeypatch.setenv("GITHUB_REPOSITORY", "owner/name")
+    monkeypatch.setenv("GITHUB_RUN_ID", "7")
+    assert github.run_address() == address

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from ci import lint
+from ci.errors import FactoryError
 from ci.paths import ROOT
 
 WORKFLOW = """\
@@ -143,10 +144,10 @@ def test_failed_checks_are_named(
 ) -> None:
     commands = [("good", ["true"]), ("bad", ["false"]), ("absent", ["no-such-checker"])]
     monkeypatch.setattr(lint, "checks", lambda **_: commands)
-    assert lint.main([]) == 1
-    printed = capfd.readouterr()
-    assert printed.out.endswith("failed: bad, absent\n")
-    assert "no-such-checker is not installed" in printed.err
+    with pytest.raises(FactoryError, match=r"bad, absent failed\.") as raised:
+        lint.main([])
+    assert raised.value.failed == ["bad", "absent"]
+    assert "no-such-checker is not installed" in capfd.readouterr().err
 
 
 def test_unknown_option_is_refused(capfd: pytest.CaptureFixture[str]) -> None:

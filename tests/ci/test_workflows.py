@@ -19,6 +19,7 @@ import noxfile  # noqa: F401 - registers the sessions
 from ci import images
 from ci.lanes import load_lanes
 from ci.paths import ROOT
+from ci.record import FOLDER as FOLDER_OF_RECORDS
 
 FOLDER = ROOT / ".github" / "workflows"
 WORKFLOWS = {path.stem: path.read_text(encoding="utf-8") for path in FOLDER.glob("*.yml")}
@@ -32,6 +33,7 @@ VARIABLES = {
 }
 LANES = [lane.id for lane in load_lanes().values() if lane.built]
 LONGEST_RETENTION = 7  # days
+RECORDS = f"{FOLDER_OF_RECORDS.as_posix()}/"
 
 
 def read(text: str) -> dict[str, Any]:
@@ -82,6 +84,8 @@ def step_faults(step: dict[str, Any]) -> Iterator[str]:
         yield "a clone keeps a token, or has no tags"
     if action == "actions/upload-artifact" and options["retention-days"] > LONGEST_RETENTION:
         yield "an artifact is kept too long"
+    if step.get("if") == "failure()" and RECORDS not in options.get("path", "").splitlines():
+        yield "a failure's records are not kept"
     if action == "actions/cache" or "run-id" in options or "github-token" in options:
         yield f"something of another run: {step['uses']}"
 
@@ -96,6 +100,9 @@ def job_faults(name: str, job: dict[str, Any]) -> Iterator[str]:
         yield f"{name} may run for hours"
     if job["permissions"].get("contents") == "write" and "environment" not in job:
         yield f"{name} may write, and nobody is asked"
+    sessions = any("run" in step for step in job["steps"])
+    if sessions and not any(step.get("if") == "failure()" for step in job["steps"]):
+        yield f"{name} keeps nothing of a failure"
     for step in job["steps"]:
         yield from step_faults(step)
 
@@ -136,6 +143,8 @@ def test_workflow_is_sound(name: str) -> None:
         ("fetch-depth: 0", "fetch-depth: 1", "has no tags"),
         ("retention-days: 3", "retention-days: 90", "kept too long"),
         ("actions/download-artifact", "actions/cache", "something of another run: actions/cache"),
+        ("if: failure[(][)]", "if: always()", "lint keeps nothing of a failure"),
+        (" +build/records/\n", "", "a failure's records are not kept"),
         ("name: wheel-linux-x86_64", "run-id: 1", "of another run: actions/download-artifact"),
         ("-s lint", "-s lnit", "no session lnit"),
         ("-s lint", "-s lint -- --fix", "lint takes no"),
@@ -176,3 +185,24 @@ def test_release_job_alone_may_write() -> None:
         if job["permissions"].get("contents") == "write"
     ]
     assert writers == [("release", "release")]
+
+
+def commands_of(job: dict[str, Any]) -> Iterator[str]:
+    """Yield each session of a job as any machine can run it, a row for each lane that is built."""
+    shown = {"GITHUB_REF_NAME": "TAG", "GITHUB_REPOSITORY": "OWNER/NAME", "REGISTRY": "ghcr.io"}
+    for step in job.get("steps", []):
+        command = step.get("run", "").replace(' --image "$IMAGE"', "").replace('"', "")
+        for lane in LANES if "$LANE" in command else [""] if command else []:
+            text = Template(command).substitute(shown, LANE=lane)
+            yield text.replace("python3 noxfile.py", "nox")
+
+
+def test_documented_commands_are_those_of_the_jobs() -> None:
+    rows = [
+        f"| `{workflow}.yml` | {name} | `{command}` |"
+        for workflow, text in sorted(WORKFLOWS.items())
+        for name, job in read(text)["jobs"].items()
+        for command in commands_of(job)
+    ]
+    page = (ROOT / "docs" / "reproduce.md").read_text(encoding="utf-8")
+    assert re.findall(r"^\| `\w+\.yml` .*$", page, re.MULTILINE) == rows, "\n".join(rows)
