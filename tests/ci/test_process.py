@@ -1,4 +1,5 @@
 import os
+import select
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -70,15 +71,18 @@ def test_quiet_command_is_not_silent(
 
 
 def test_interrupt_ends_the_command_and_its_children(tmp_path: Path) -> None:
+    os.mkfifo(alive := tmp_path / "alive")
+    reader = os.open(alive, os.O_RDONLY | os.O_NONBLOCK)
     child = f"import subprocess, sys; subprocess.call([{sys.executable!r}, '-c', CODE])"
-    code = f"CODE = 'import os, time; print(os.getpid(), flush=True); time.sleep(60)'; {child}"
-    pids: list[int] = []
+    code = "import time; f = open('alive', 'w'); print(1, flush=True); time.sleep(60)"
+    code = f"CODE = {code!r}; {child}"
 
-    def interrupt(line: str) -> None:
-        pids.append(int(line))
+    def interrupt(_line: str) -> None:
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
         run(tmp_path, code, on_line=interrupt)
-    with pytest.raises(ProcessLookupError):
-        os.kill(pids[0], 0)
+    # Ready to be read, with nothing in it: nobody holds the other end any more.
+    ready, _, _ = select.select([reader], [], [], 30)
+    assert ready
+    os.close(reader)
