@@ -120,8 +120,8 @@ class CpuBackend final : public Backend {
     if (cap > 0) Cap(cap, rows * view.rows, Data(out));
   }
 
-  void Read(const Buffer& x, std::span<float> out) override {
-    std::copy_n(Data(x), out.size(), out.begin());
+  void Read(const Buffer& x, std::size_t first, std::span<float> out) override {
+    std::copy_n(Data(x) + first, out.size(), out.begin());
   }
 
  private:

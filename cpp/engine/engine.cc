@@ -74,6 +74,8 @@ class Engine::Impl {
   bool Step(const std::function<void(const Event&)>& sink) {
     const Turn turn(stepping_);
     OpenInbox();
+    ready_.clear();
+    choices_.clear();
     const std::vector<Work> batch = scheduler_.Next();
     std::exception_ptr failure;
     try {
@@ -118,36 +120,72 @@ class Engine::Impl {
     std::vector<BatchSequence> sequences;
     logit_rows_.clear();
     for (const Work& work : batch) {
-      const Sequence& sequence = *work.sequence;
+      Sequence& sequence = *work.sequence;
       const auto first_row = static_cast<std::int32_t>(tokens.size());
       const auto begin = sequence.tokens.begin() + sequence.computed;
       tokens.insert(tokens.end(), begin, begin + work.rows);
       sequences.push_back({first_row, work.rows, sequence.computed, sequence.pages});
-      if (work.rows == sequence.pending()) logit_rows_.push_back(first_row + work.rows - 1);
+      if (work.rows == sequence.pending()) {
+        logit_rows_.push_back(first_row + work.rows - 1);
+        ready_.push_back(&sequence);
+      }
     }
-    logits_.resize(logit_rows_.size() * vocab_);
-    model_->Forward({tokens, sequences, logit_rows_}, *cache_, logits_);
+    const bool asks = std::ranges::all_of(
+        ready_, [](const Sequence* sequence) { return sequence->sampler.Asks(); });
+    if (asks && model_->Ranks(ready_.size())) {
+      Rank({tokens, sequences, logit_rows_});
+    } else {
+      logits_.resize(ready_.size() * vocab_);
+      model_->Forward({tokens, sequences, logit_rows_}, *cache_, logits_);
+      Sample();
+    }
+  }
+
+  /// Lets the device find what the samplers ask for; few of them want to see logits then.
+  void Rank(Batch batch) {
+    std::vector<TokenQuery> queries;
+    for (Sequence* sequence : ready_) {
+      queries.push_back(sequence->sampler.Ask(static_cast<std::int32_t>(vocab_)));
+    }
+    batch.queries = queries;
+    std::vector<std::size_t> undecided;
+    choices_.resize(ready_.size());
+    logits_.resize(ready_.size() * vocab_);
+    model_->Rank(batch, *cache_, [&](std::size_t i, const Shortlist& answer) {
+      if (auto choice = ready_[i]->sampler.Sample(answer)) {
+        choices_[i] = *std::move(choice);
+        return std::span<float>();
+      }
+      undecided.push_back(i);
+      return RowOfLogits(i);
+    });
+    for (const std::size_t i : undecided) {
+      choices_[i] = ready_[i]->sampler.SampleAdjusted(RowOfLogits(i));
+    }
+  }
+
+  std::span<float> RowOfLogits(std::size_t i) {
+    return std::span(logits_).subspan(i * vocab_, vocab_);
+  }
+
+  void Sample() {
+    choices_.resize(ready_.size());
+    const auto count = static_cast<std::int64_t>(ready_.size());
+    ThreadPool::Global().ParallelFor(count, 1, [&](std::int64_t begin, std::int64_t end) {
+      for (auto i = static_cast<std::size_t>(begin); i < static_cast<std::size_t>(end); ++i) {
+        choices_[i] = SampleOne(ready_[i]->sampler, RowOfLogits(i));
+      }
+    });
   }
 
   /// Takes in what a batch has computed: keys and values, and a token wherever all are there.
   void Advance(std::span<const Work> batch) {
-    std::vector<Sequence*> ready;
-    for (const Work& work : batch) {
-      scheduler_.Computed(work);
-      if (work.sequence->pending() == 0) ready.push_back(work.sequence);
-    }
-    std::vector<Choice> choices(ready.size());
-    const auto count = static_cast<std::int64_t>(ready.size());
-    ThreadPool::Global().ParallelFor(count, 1, [&](std::int64_t begin, std::int64_t end) {
-      for (auto i = static_cast<std::size_t>(begin); i < static_cast<std::size_t>(end); ++i) {
-        choices[i] = Sample(ready[i]->sampler, std::span(logits_).subspan(i * vocab_, vocab_));
-      }
-    });
-    for (std::size_t i = 0; i < ready.size(); ++i) Accept(*ready[i], std::move(choices[i]));
+    for (const Work& work : batch) scheduler_.Computed(work);
+    for (std::size_t i = 0; i < ready_.size(); ++i) Accept(*ready_[i], std::move(choices_[i]));
   }
 
   /// A body of ParallelFor must not throw: no memory means no choice.
-  static Choice Sample(Sampler& sampler, std::span<float> logits) noexcept {
+  static Choice SampleOne(Sampler& sampler, std::span<float> logits) noexcept {
     try {
       return sampler.Sample(logits);
     } catch (const std::exception&) {
@@ -193,8 +231,10 @@ class Engine::Impl {
   std::atomic<bool> stepping_ = false;
   Scheduler scheduler_;
   std::vector<std::int32_t> logit_rows_;
-  std::vector<float> logits_;  ///< [logit_rows, vocab]
-  std::deque<Event> events_;   ///< not handed out yet
+  std::vector<Sequence*> ready_;  ///< whose next token the batch decides: one for each logit row
+  std::vector<Choice> choices_;   ///< of these
+  std::vector<float> logits_;     ///< [logit_rows, vocab]
+  std::deque<Event> events_;      ///< not handed out yet
 
   std::mutex inbox_mutex_;  ///< guards what follows
   std::int64_t last_id_ = 0;

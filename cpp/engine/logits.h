@@ -4,18 +4,9 @@
 #include <span>
 #include <vector>
 
+#include "runtime/shortlist.h"
+
 namespace mlc {
-
-/// A token and its logit, or its weight: exp of a logit less the greatest one.
-struct Ranked {
-  float value = 0;
-  std::int32_t token = 0;
-};
-
-/// Before another: of greater value, or of equal value and a lower token.
-inline bool operator<(const Ranked& a, const Ranked& b) {
-  return a.value > b.value || (a.value == b.value && a.token < b.token);
-}
 
 /// The greatest value; NaN where there is a NaN.
 float Maximum(std::span<const float> x);

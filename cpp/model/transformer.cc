@@ -11,6 +11,9 @@ namespace mlc {
 namespace {
 
 constexpr std::int32_t kMostRows = 1 << 14;
+// The parts of a step, as Backend::Run knows them; from kLogits on, one for each block of logits.
+enum Part : std::int32_t { kLayers, kRanks, kLogits };
+
 constexpr std::size_t kMostLogits = std::size_t{8} << 20;  // values in one block: 32 MiB
 
 std::size_t Product(std::int64_t a, std::int64_t b) {
@@ -114,30 +117,63 @@ std::unique_ptr<KvCache> Transformer::MakeCache(std::int32_t pages) const {
   return backend_->MakeKvCache(CacheLayout(pages));
 }
 
-void Transformer::Forward(const Batch& batch, KvCache& cache, std::span<float> logits) {
+void Transformer::Check(const Batch& batch, const KvCache& cache) const {
   if (cache.layout() != CacheLayout(cache.layout().pages)) {
     throw std::invalid_argument("The cache was made for another model.");
   }
   CheckBatch(batch, config_.vocab, max_rows_, cache.layout());
+}
+
+void Transformer::Forward(const Batch& batch, KvCache& cache, std::span<float> logits) {
+  Check(batch, cache);
   if (logits.size() != Product(config_.vocab, static_cast<std::int64_t>(batch.logit_rows.size()))) {
     throw std::invalid_argument("The logits must be [logit_rows, vocab].");
   }
-
   const std::lock_guard lock(mutex_);
   backend_->Begin(batch, cache);
-  backend_->Run(0, [&] { RunLayers(batch); });
+  backend_->Run(kLayers, [&] { RunLayers(batch); });
   const auto rows = static_cast<std::int32_t>(batch.logit_rows.size());
-  if (rows == 0) backend_->Read(*residual_, {});
-  const bool picked = rows < batch.rows();
+  if (rows == 0) backend_->Read(*residual_, 0, {});
   for (std::int32_t row = 0; row < rows; row += logit_block_) {
     const std::int32_t count = std::min(logit_block_, rows - row);
-    backend_->Run(1 + row / logit_block_, [&] {
-      backend_->Logits(Norm(norm_), lm_head_ ? *lm_head_ : *embed_, config_.logit_softcap,
-                       picked ? *picked_residual_ : *residual_, row, count, *logits_);
-    });
-    backend_->Read(*logits_,
+    backend_->Run(kLogits + row / logit_block_, [&] { RunLogits(batch, row, count); });
+    backend_->Read(*logits_, 0,
                    logits.subspan(Product(row, config_.vocab), Product(count, config_.vocab)));
   }
+}
+
+bool Transformer::Ranks(std::size_t logit_rows) const {
+  return backend_->ranks_tokens() && config_.vocab <= kMostRankedTokens && logit_rows > 0 &&
+         logit_rows <= static_cast<std::size_t>(logit_block_);
+}
+
+void Transformer::Rank(const Batch& batch, KvCache& cache, const Accept& accept) {
+  Check(batch, cache);
+  const std::size_t rows = batch.logit_rows.size();
+  if (!Ranks(rows) || batch.queries.size() != rows) {
+    throw std::invalid_argument("There must be a query for each of the logit rows.");
+  }
+  const std::lock_guard lock(mutex_);
+  backend_->Begin(batch, cache);
+  backend_->Run(kLayers, [&] { RunLayers(batch); });
+  backend_->Run(kRanks, [&] {
+    RunLogits(batch, 0, static_cast<std::int32_t>(rows));
+    backend_->RankTokens(*logits_, config_.vocab);
+  });
+  std::vector<Shortlist> answers(rows);
+  backend_->ReadRanked(answers);
+  for (std::size_t i = 0; i < rows; ++i) {
+    const std::span<float> logits = accept(i, answers[i]);
+    if (!logits.empty()) {
+      backend_->Read(*logits_, i * static_cast<std::size_t>(config_.vocab), logits);
+    }
+  }
+}
+
+void Transformer::RunLogits(const Batch& batch, std::int32_t first_row, std::int32_t rows) {
+  const bool picked = batch.logit_rows.size() < batch.tokens.size();
+  backend_->Logits(Norm(norm_), lm_head_ ? *lm_head_ : *embed_, config_.logit_softcap,
+                   picked ? *picked_residual_ : *residual_, first_row, rows, *logits_);
 }
 
 NormSpec Transformer::Norm(const std::unique_ptr<Buffer>& weight) const {

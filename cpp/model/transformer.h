@@ -1,5 +1,6 @@
 #pragma once
 
+#include <functional>
 #include <map>
 #include <memory>
 #include <mutex>
@@ -45,6 +46,16 @@ class Transformer {
   /// write.
   void Forward(const Batch& batch, KvCache& cache, std::span<float> logits);
 
+  /// Whether `Rank` may be called for this many rows of logits.
+  bool Ranks(std::size_t logit_rows) const;
+
+  /// Takes the answer to the query of one of the logit rows. For whom that is not enough returns
+  /// where to write the row's adjusted logits, [vocab]; else nothing.
+  using Accept = std::function<std::span<float>(std::size_t index, const Shortlist& answer)>;
+
+  /// As `Forward`, but answers `batch.queries`, one for each of `batch.logit_rows`.
+  void Rank(const Batch& batch, KvCache& cache, const Accept& accept);
+
  private:
   struct Layer {
     AttentionSpec attention;
@@ -56,6 +67,8 @@ class Transformer {
 
   void LoadWeights(const Weights& weights);
   void AllocateBuffers();
+  void Check(const Batch& batch, const KvCache& cache) const;
+  void RunLogits(const Batch& batch, std::int32_t first_row, std::int32_t rows);
   NormSpec Norm(const std::unique_ptr<Buffer>& weight) const;
   void RunLayers(const Batch& batch);
   void FinishLayer(const Layer& layer, std::int32_t rows, const Buffer& attended, Buffer& residual);

@@ -7,6 +7,7 @@
 #include <span>
 
 #include "runtime/matrix.h"
+#include "runtime/shortlist.h"
 
 namespace mlc {
 
@@ -75,6 +76,7 @@ struct Batch {
   std::span<const std::int32_t> tokens;  ///< [rows]
   std::span<const BatchSequence> sequences;
   std::span<const std::int32_t> logit_rows;  ///< rows whose logits are wanted, ascending; or none
+  std::span<const TokenQuery> queries = {};  ///< of each of these rows, for `RankTokens`; or none
 
   std::int32_t rows() const { return static_cast<std::int32_t>(tokens.size()); }
 };
@@ -158,8 +160,18 @@ class Backend {
   virtual void Logits(const NormSpec& norm, const Matrix& matrix, float cap, const Buffer& x,
                       std::int32_t first_row, std::int32_t rows, Buffer& out) = 0;
 
-  /// Waits for everything, then copies the first `out.size()` values.
-  virtual void Read(const Buffer& x, std::span<float> out) = 0;
+  /// Whether logits are so far from the host that `RankTokens` is worth it. Elsewhere the next two
+  /// are never called.
+  virtual bool ranks_tokens() const { return false; }
+
+  /// Adjusts the logits [logit_rows, vocab] and answers the batch's queries.
+  virtual void RankTokens([[maybe_unused]] Buffer& logits, [[maybe_unused]] std::int32_t vocab) {}
+
+  /// Waits for everything, then hands out the answers of `RankTokens`, one for each query.
+  virtual void ReadRanked([[maybe_unused]] std::span<Shortlist> out) {}
+
+  /// Waits for everything, then copies `out.size()` values from `first` on.
+  virtual void Read(const Buffer& x, std::size_t first, std::span<float> out) = 0;
 };
 
 }  // namespace mlc

@@ -8,6 +8,7 @@
 #include "vulkan/attention.h"
 #include "vulkan/device.h"
 #include "vulkan/matmul.h"
+#include "vulkan/ranking.h"
 #include "vulkan/recorder.h"
 #include "vulkan/shaders/spirv.h"
 #include "vulkan/step.h"
@@ -75,7 +76,9 @@ class VulkanBackend final : public Backend {
   void Begin(const Batch& batch, KvCache& cache) override {
     uploader_.Finish();
     pending_.clear();
-    if (step_.Write(batch)) recordings_.clear();
+    const bool step_moved = step_.Write(batch),
+               answers_moved = ranking_.Reserve(batch.queries.size());
+    if (step_moved || answers_moved) recordings_.clear();
     cache_ = static_cast<DeviceKvCache*>(&cache);
     logit_rows_ = Size(static_cast<std::int64_t>(batch.logit_rows.size()));
     ranges_ = step_.ranges();
@@ -179,7 +182,18 @@ class VulkanBackend final : public Backend {
             Size(first_row), Size(rows)));
   }
 
-  void Read(const mlc::Buffer& x, std::span<float> out) override {
+  bool ranks_tokens() const override { return true; }
+
+  void RankTokens(mlc::Buffer& logits, std::int32_t vocab) override {
+    ranking_.Record(*recorder_, step_, SliceOf(logits), logit_rows_, Size(vocab));
+  }
+
+  void ReadRanked(std::span<Shortlist> out) override {
+    Submit(std::exchange(pending_, {}));
+    ranking_.Take(out);
+  }
+
+  void Read(const mlc::Buffer& x, std::size_t first, std::span<float> out) override {
     Recording copy;
     if (!out.empty()) {
       if (readback_.slice().size < out.size_bytes()) {
@@ -187,7 +201,8 @@ class VulkanBackend final : public Backend {
         readback_ = device_->memory().Allocate(out.size_bytes(), Place::kReadback);
       }
       Recorder recorder(*device_, scratch_);
-      recorder.Copy(SliceOf(x), readback_.slice().Part(0, out.size_bytes()));
+      recorder.Copy(SliceOf(x).Part(first * sizeof(float), out.size_bytes()),
+                    readback_.slice().Part(0, out.size_bytes()));
       recorder.ShowHost();
       copy = recorder.Finish();
       pending_.push_back(copy.commands.buffer);
@@ -210,7 +225,8 @@ class VulkanBackend final : public Backend {
 
   /// What a recording of `part` depends on.
   Key KeyOf(std::int32_t part) {
-    Key key = {Size(part), Size(cache_->id()), logit_rows_, attention_.ShapeKey(step_)};
+    Key key = {Size(part), Size(cache_->id()), logit_rows_, attention_.ShapeKey(step_),
+               step_.adjusts()};
     for (const RowRange& range : step_.sequences())
       key.insert(key.end(), {range.count, range.prompt});
     if (recordings_.size() >= kMostRecordings && !recordings_.contains(key)) {
@@ -237,6 +253,7 @@ class VulkanBackend final : public Backend {
   const MatMul matmul_{*device_};
   const Attention attention_{*device_};
   Step step_{*device_};
+  Ranking ranking_{*device_};
   ScratchPool scratch_;
   Allocation readback_;
   const Owned<VkFence> fence_ = device_->MakeFence();

@@ -35,7 +35,7 @@ struct Groups {
 class ScratchPool {
  public:
   /// Uses that may be alive at the same time.
-  enum Slot : std::size_t { kDelta, kMatMul, kAttention, kSlots };
+  enum Slot : std::size_t { kDelta, kMatMul, kAttention, kRanking, kSlots };
 
  private:
   friend class Recorder;

@@ -8,6 +8,8 @@ namespace {
 
 // A head, then these words of each row: token, position, first of its sequence's pages, nothing.
 constexpr std::size_t kRowWords = 4;
+constexpr std::size_t kQueryWords = 8;
+constexpr std::size_t kAdjustmentWords = 4;
 
 void Append(std::vector<RowRange>& ranges, const RowRange& range, bool merge) {
   if (merge && !ranges.empty() && ranges.back().prompt == range.prompt) {
@@ -22,6 +24,9 @@ void Append(std::vector<RowRange>& ranges, const RowRange& range, bool merge) {
 bool Step::Write(const Batch& batch) {
   std::size_t words = kRowWords * (1 + batch.tokens.size()) + batch.logit_rows.size();
   for (const BatchSequence& sequence : batch.sequences) words += sequence.pages.size();
+  for (const TokenQuery& query : batch.queries) {
+    words += kQueryWords + kAdjustmentWords * query.adjustments.size();
+  }
   const std::size_t bytes = std::bit_ceil(words) * sizeof(std::uint32_t);
   const bool moved = memory_.slice().size < bytes;
   if (moved) {
@@ -42,6 +47,27 @@ bool Step::Write(const Batch& batch) {
     return static_cast<std::uint32_t>(first);
   };
   out[0] = append(batch.logit_rows);
+  out[1] = static_cast<std::uint32_t>(end);
+  end += kQueryWords * batch.queries.size();
+  adjusts_ = false;
+  std::uint32_t* query_words = out.data() + out[1];
+  for (const TokenQuery& query : batch.queries) {
+    query_words[0] = std::bit_cast<std::uint32_t>(1 / query.temperature);
+    query_words[1] = static_cast<std::uint32_t>(query.best);
+    query_words[2] = std::bit_cast<std::uint32_t>(query.share);
+    query_words[3] = static_cast<std::uint32_t>(end);
+    query_words[4] = static_cast<std::uint32_t>(query.adjustments.size());
+    query_words += kQueryWords;
+    for (const Adjustment& one : query.adjustments) {
+      adjusts_ = true;
+      for (const std::uint32_t word :
+           {static_cast<std::uint32_t>(one.token), std::bit_cast<std::uint32_t>(one.bias),
+            std::bit_cast<std::uint32_t>(one.repetition),
+            std::bit_cast<std::uint32_t>(one.penalty)}) {
+        out[end++] = word;
+      }
+    }
+  }
   for (const BatchSequence& sequence : batch.sequences) {
     const std::uint32_t pages = append(sequence.pages);
     for (std::int32_t i = 0; i < sequence.rows; ++i) {

@@ -30,6 +30,7 @@ class Step {
 
   const Slice& slice() const { return memory_.slice(); }
   std::uint32_t rows() const { return rows_; }
+  bool adjusts() const { return adjusts_; }          ///< whether a query changes logits
   std::int32_t longest() const { return longest_; }  ///< most tokens that one row sees
 
   /// The rows as matrix kernels take them: prompts that follow one another are one range.
@@ -43,6 +44,7 @@ class Step {
   Allocation memory_;
   std::uint32_t rows_ = 0;
   std::int32_t longest_ = 0;
+  bool adjusts_ = false;
   std::vector<RowRange> ranges_, sequences_;
 };
 

@@ -209,7 +209,7 @@ class Attention {
     backend_->Begin(batch, cache);
     backend_->Attend(spec_, *qkv, attended.get());
     Floats out(tokens.size() * OutWidth());
-    backend_->Read(*attended, out);
+    backend_->Read(*attended, 0, out);
     return out;
   }
 

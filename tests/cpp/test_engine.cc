@@ -260,8 +260,8 @@ class Faulty final : public mlc::Backend {
               std::int32_t first_row, std::int32_t rows, mlc::Buffer& out) override {
     cpu_->Logits(norm, matrix, cap, x, first_row, rows, out);
   }
-  void Read(const mlc::Buffer& x, std::span<float> out) override {
-    cpu_->Read(x, out);
+  void Read(const mlc::Buffer& x, std::size_t first, std::span<float> out) override {
+    cpu_->Read(x, first, out);
     if (fails) throw std::runtime_error("The device is lost.");
     if (first_is_nan && !out.empty()) out[0] = std::nanf("");
   }

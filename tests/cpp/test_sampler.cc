@@ -5,6 +5,7 @@
 #include <limits>
 #include <map>
 #include <numeric>
+#include <optional>
 #include <random>
 #include <vector>
 
@@ -249,9 +250,88 @@ void TestNothingToChoose() {
   CHECK(SampleOnce({}, {-kInfinity, 1, -kInfinity}).token == 1);
 }
 
+/// What a device answers, by definition; `logits` are adjusted in place.
+mlc::Shortlist Answer(const mlc::TokenQuery& query, std::vector<float>& logits) {
+  for (const mlc::Adjustment& one : query.adjustments) {
+    float& logit = logits[static_cast<std::size_t>(one.token)];
+    logit += one.bias;
+    logit = logit > 0 ? logit / one.repetition : logit * one.repetition;
+    logit -= one.penalty;
+  }
+  mlc::Shortlist answer;
+  answer.maximum = mlc::Maximum(logits);
+  std::vector<float> weights = logits;
+  answer.sum = static_cast<float>(mlc::Exponentiate(answer.maximum, query.temperature, weights));
+  constexpr std::size_t kBlock = 50;
+  const auto vocab = static_cast<std::int32_t>(logits.size());
+  std::int32_t begin = 0, end = vocab;
+  answer.least = -kInfinity;
+  if (query.share >= 0) {
+    answer.rest = query.share * answer.sum;
+    for (begin = 0;; begin += kBlock) {
+      end = std::min<std::int32_t>(begin + kBlock, vocab);
+      const float sum = std::accumulate(weights.begin() + begin, weights.begin() + end, 0.0f);
+      if (answer.rest < sum || end == vocab) break;
+      answer.rest -= sum;
+    }
+  } else if (query.best < vocab) {
+    answer.least = mlc::Best(logits, query.best).back().value;
+  }
+  for (std::int32_t token = begin; token < end; ++token) {
+    const float logit = logits[static_cast<std::size_t>(token)];
+    if (logit >= answer.least) answer.tokens.push_back({logit, token});
+  }
+  return answer;
+}
+
+/// A shortlist gives the token that the logits give, or asks for these.
+void TestShortlists() {
+  const std::vector<Sampling> cases = {
+      {.temperature = 0},
+      {.temperature = 0, .repetition_penalty = 1.5f, .logit_bias = {{7, 9}, {7, 2}, {8, -3}}},
+      {.temperature = 1},
+      {.temperature = 0.7f, .top_k = 5},
+      {.top_k = 3, .min_p = 0.3f},
+      {.top_p = 0.5f},
+      {.temperature = 2, .top_p = 0.99f},
+      {.min_p = 0.01f},
+      {.temperature = 3, .min_p = 1e-6f},
+      {.top_p = 0.9f, .top_k = 40, .presence_penalty = 0.5f, .frequency_penalty = 0.7f}};
+  int enough = 0, total = 0;
+  for (Sampling sampling : cases) {
+    for (const std::size_t vocab : {1U, 40U, 1000U}) {
+      if (vocab < 9 && !sampling.logit_bias.empty()) continue;
+      sampling.seed = vocab;
+      const std::vector<std::int32_t> prompt = {0};
+      Sampler by_logits(sampling, prompt), by_list(sampling, prompt);
+      for (unsigned draw = 0; draw < 30; ++draw, ++total) {
+        std::vector<float> logits = RandomLogits(vocab, draw), adjusted = logits;
+        const mlc::TokenQuery query = by_list.Ask(static_cast<std::int32_t>(vocab));
+        std::optional<Choice> choice = by_list.Sample(Answer(query, adjusted));
+        enough += choice ? 1 : 0;
+        if (!choice) choice = by_list.SampleAdjusted(adjusted);
+        CHECK(choice->token == by_logits.Sample(logits).token);
+      }
+    }
+  }
+  // The others: nuclei and tails of flat distributions.
+  CHECK(total - enough >= 30 && total - enough < total / 5);
+  CHECK(Sampler({.top_logprobs = 0}, {}).Asks() == false && Sampler({}, {}).Asks());
+}
+
+void TestShortlistsWithoutATokenToChoose() {
+  Sampler sampler({}, {});
+  sampler.Ask(10);
+  CHECK(sampler.Sample({.maximum = kInfinity}).value().token == -1);
+  CHECK(sampler.Sample({.maximum = kNan}).value().token == -1);
+  CHECK(!sampler.Sample({.maximum = 1, .complete = false}));
+}
+
 }  // namespace
 
 int main() {
+  TestShortlists();
+  TestShortlistsWithoutATokenToChoose();
   TestPhiloxIsThePublishedOne();
   TestBestIsASortedPrefix();
   TestWeightsAreExponentials();

@@ -10,3 +10,6 @@ uint StepPage(uint row, uint position) {
 }
 
 uint StepLogitRow(uint index) { return step_words[step_words[0] + index]; }
+
+// A field of a row's TokenQuery: 1 / temperature, best, share, first adjustment, their number.
+uint StepQuery(uint index, uint field) { return step_words[step_words[1] + 8 * index + field]; }
