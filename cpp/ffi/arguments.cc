@@ -57,6 +57,12 @@ std::string NamedArguments::TakeString(std::string_view name) {
   return Cast<ffi::String>(Take(name), name, "a string");
 }
 
+ffi::Function NamedArguments::TakeFunction(std::string_view name) {
+  auto function = Cast<ffi::Function>(Take(name), name, "a function");
+  if (!function.defined()) throw TypeError(std::string(name) + " must be a function, not None.");
+  return function;
+}
+
 ffi::Tensor NamedArguments::TakeTensor(std::string_view name) {
   auto tensor = Cast<ffi::Tensor>(Take(name), name, "a tensor");
   if (!tensor.defined()) throw TypeError(std::string(name) + " must be a tensor, not None.");

@@ -27,6 +27,7 @@ class NamedArguments {
   std::int32_t TakeInt32(std::string_view name);
   float TakeFloat(std::string_view name);
   std::string TakeString(std::string_view name);
+  ffi::Function TakeFunction(std::string_view name);
   ffi::Tensor TakeTensor(std::string_view name);
 
   /// Takes every tensor whose name begins with `prefix`; returns them with the rest of the name.

@@ -35,9 +35,9 @@ class CacheRef final : public ffi::ObjectRef {
 /// A transformer beside the memory that its matrices are read from, if they are.
 struct LoadedModel {
   LoadedModel(std::vector<ffi::Tensor> memory, ModelConfig config, const Weights& weights,
-              std::shared_ptr<Backend> backend, std::int32_t max_rows)
+              std::shared_ptr<Backend> backend, std::int32_t max_rows, const Progress& progress)
       : tensors(std::move(memory)),
-        transformer(std::move(config), weights, std::move(backend), max_rows) {}
+        transformer(std::move(config), weights, std::move(backend), max_rows, progress) {}
 
   std::vector<ffi::Tensor> tensors;
   Transformer transformer;
@@ -136,7 +136,8 @@ Weights TakeWeights(NamedArguments& named, std::vector<ffi::Tensor>& tensors) {
   return weights;
 }
 
-/// (device, max_rows, *pairs) -> model. See ModelConfig and Weights for the names.
+/// (device, max_rows, *pairs) -> model. See ModelConfig and Weights for the names; where there is a
+/// "progress", it is called for each matrix: (name, done, total), in bytes.
 ModelRef CreateModel(ffi::PackedArgs args) {
   return Translate([&] {
     const std::string device = GetArgument<ffi::String>(args, 0, "device");
@@ -146,14 +147,31 @@ ModelRef CreateModel(ffi::PackedArgs args) {
     const auto max_rows = static_cast<std::int32_t>(std::clamp<std::int64_t>(rows, 0, INT32_MAX));
     NamedArguments named(args, 2);
     ModelConfig config = TakeConfig(named);
+    Progress progress;
+    if (named.Has("progress")) {
+      progress = [report = named.TakeFunction("progress")](const std::string& name,
+                                                           std::int64_t done, std::int64_t total) {
+        report(ffi::String(name), done, total);
+      };
+    }
     std::vector<ffi::Tensor> tensors;
     const Weights weights = TakeWeights(named, tensors);
     named.CheckAllTaken();
     const auto loaded =
         std::make_shared<LoadedModel>(gpu ? std::vector<ffi::Tensor>() : tensors, std::move(config),
-                                      weights, std::move(backend), max_rows);
+                                      weights, std::move(backend), max_rows, progress);
     return ModelRef(
         ffi::make_object<ModelObject>(std::shared_ptr<Transformer>(loaded, &loaded->transformer)));
+  });
+}
+
+/// Of the last step: [dispatches, barriers, submissions, bytes that came back to the host].
+ffi::Tensor LastWork(const ModelRef& model) {
+  return Translate([&] {
+    const StepWork work = model->transformer->LastWork();
+    return MakeTensor(dtype::kInt64,
+                      std::vector<std::int64_t>{work.dispatches, work.barriers, work.submissions,
+                                                work.returned_bytes});
   });
 }
 
@@ -218,6 +236,7 @@ void Forward(const ModelRef& model, const CacheRef& cache, const ffi::Tensor& to
       .def_packed("mlc_llm.model_create",
                   [](ffi::PackedArgs args, ffi::Any* result) { *result = CreateModel(args); })
       .def("mlc_llm.cache_create", CreateCache)
+      .def("mlc_llm.model_last_work", LastWork)
       .def("mlc_llm.model_forward", Forward);
   return true;
 }();

@@ -66,11 +66,20 @@ ffi::Tensor VulkanMemory(const ffi::String& device) {
   });
 }
 
+double VulkanBandwidth(const ffi::String& device) {
+  return Translate([&] {
+    const std::optional<std::uint32_t> gpu = VulkanIndex(device);
+    if (!gpu) throw std::invalid_argument("The CPU has no bandwidth of its own.");
+    return vulkan::MeasureBandwidth(*gpu);
+  });
+}
+
 [[maybe_unused]] const bool registered = [] {
   ffi::reflection::GlobalDef()
       .def("mlc_llm.version", [] { return ffi::String(mlc_llm_version()); })
       .def("mlc_llm.devices", Devices)
       .def("mlc_llm.vulkan_memory", VulkanMemory)
+      .def("mlc_llm.vulkan_bandwidth", VulkanBandwidth)
       .def("mlc_llm.q4f16_1_linear", Q4F16Linear);
   return true;
 }();

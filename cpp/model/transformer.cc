@@ -23,22 +23,23 @@ std::size_t Product(std::int64_t a, std::int64_t b) {
 }  // namespace
 
 Transformer::Transformer(ModelConfig config, const Weights& weights,
-                         std::shared_ptr<Backend> backend, std::int32_t max_rows)
+                         std::shared_ptr<Backend> backend, std::int32_t max_rows,
+                         const Progress& progress)
     : config_(std::move(config)), backend_(std::move(backend)), max_rows_(max_rows) {
   config_.Check();
   if (max_rows < 1 || max_rows > kMostRows) {
     throw std::invalid_argument("max_rows must be from 1 to " + std::to_string(kMostRows) +
                                 ", but it is " + std::to_string(max_rows) + ".");
   }
-  LoadWeights(weights);
+  LoadWeights(weights, progress);
   AllocateBuffers();
 }
 
-void Transformer::LoadWeights(const Weights& weights) {
+void Transformer::LoadWeights(const Weights& weights, const Progress& progress) {
   const ModelConfig& c = config_;
   const std::int64_t attention_width = std::int64_t{c.heads} * c.head_dim;
   const std::int64_t qkv_width = std::int64_t{c.heads + 2 * c.kv_heads} * c.head_dim;
-  WeightReader reader(weights, *backend_);
+  WeightReader reader(weights, *backend_, progress);
 
   embed_ = reader.ReadMatrix("embed", c.vocab, c.hidden);
   if (reader.Has("lm_head")) lm_head_ = reader.ReadMatrix("lm_head", c.vocab, c.hidden);
@@ -140,6 +141,11 @@ void Transformer::Forward(const Batch& batch, KvCache& cache, std::span<float> l
     backend_->Read(*logits_, 0,
                    logits.subspan(Product(row, config_.vocab), Product(count, config_.vocab)));
   }
+}
+
+StepWork Transformer::LastWork() const {
+  const std::lock_guard lock(mutex_);
+  return backend_->work();
 }
 
 bool Transformer::Ranks(std::size_t logit_rows) const {

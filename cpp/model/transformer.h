@@ -22,13 +22,20 @@ struct Weights {
   std::map<std::string, std::vector<float>> vectors;
 };
 
+/// Called as weights are loaded: the next one's name, and bytes of all weights.
+using Progress =
+    std::function<void(const std::string& name, std::int64_t done, std::int64_t total)>;
+
 /// A decoder-only transformer on one backend.
 class Transformer {
  public:
   /// The weights are read in place. Throws std::invalid_argument when a weight is missing, unknown,
   /// or of a wrong shape. A quantized matrix may count the padding of its rows in `cols`.
   Transformer(ModelConfig config, const Weights& weights, std::shared_ptr<Backend> backend,
-              std::int32_t max_rows);
+              std::int32_t max_rows, const Progress& progress = nullptr);
+
+  /// What the last step made the device do. Calls take turns with those below.
+  StepWork LastWork() const;
 
   const ModelConfig& config() const { return config_; }
   std::int32_t max_rows() const { return max_rows_; }  ///< most rows of one batch
@@ -65,7 +72,7 @@ class Transformer {
     std::unique_ptr<Buffer> attention_post_norm, mlp_post_norm;  // or none
   };
 
-  void LoadWeights(const Weights& weights);
+  void LoadWeights(const Weights& weights, const Progress& progress);
   void AllocateBuffers();
   void Check(const Batch& batch, const KvCache& cache) const;
   void RunLogits(const Batch& batch, std::int32_t first_row, std::int32_t rows);
@@ -84,7 +91,7 @@ class Transformer {
   std::vector<Layer> layers_;
 
   // Activations of one step, for `max_rows_` rows.
-  std::mutex mutex_;
+  mutable std::mutex mutex_;
   std::unique_ptr<Buffer> residual_, qkv_, attended_, activated_;
   std::unique_ptr<Buffer> picked_residual_,
       picked_attended_;  // of the rows whose logits are wanted

@@ -1,6 +1,7 @@
 #include "model/weight_reader.h"
 
 #include <stdexcept>
+#include <utility>
 
 namespace mlc {
 namespace {
@@ -14,6 +15,11 @@ std::string Shape(std::int64_t rows, std::int64_t cols) {
 }
 
 }  // namespace
+
+WeightReader::WeightReader(const Weights& weights, Backend& backend, Progress progress)
+    : weights_(weights), backend_(backend), progress_(std::move(progress)) {
+  for (const auto& [name, view] : weights.matrices) total_ += view.rows * view.row_bytes();
+}
 
 bool WeightReader::Has(const std::string& name) const {
   return weights_.matrices.contains(name) || weights_.vectors.contains(name);
@@ -31,6 +37,8 @@ std::unique_ptr<Matrix> WeightReader::ReadMatrix(const std::string& name, std::i
                                 ", but it has shape " + Shape(view.rows, view.cols) + ".");
   }
   read_.insert(name);
+  if (progress_) progress_(name, done_, total_);
+  done_ += view.rows * view.row_bytes();
   return backend_.LoadMatrix(view, paired);
 }
 
@@ -59,6 +67,7 @@ void WeightReader::CheckAllRead() const {
       }
     }
   };
+  if (progress_) progress_("", done_, total_);
   check(weights_.matrices);
   check(weights_.vectors);
 }

@@ -12,7 +12,7 @@ namespace mlc {
 /// Every method throws std::invalid_argument, naming the weight, when something is wrong.
 class WeightReader {
  public:
-  WeightReader(const Weights& weights, Backend& backend) : weights_(weights), backend_(backend) {}
+  WeightReader(const Weights& weights, Backend& backend, Progress progress);
 
   bool Has(const std::string& name) const;
 
@@ -30,6 +30,8 @@ class WeightReader {
  private:
   const Weights& weights_;
   Backend& backend_;
+  const Progress progress_;
+  std::int64_t done_ = 0, total_ = 0;  ///< bytes of matrices
   std::set<std::string> read_;
 };
 

@@ -98,6 +98,14 @@ struct AttentionSpec {
   std::int32_t window = 0;  ///< a token sees itself and window - 1 before; 0: all
 };
 
+/// What a step made a device do; nothing where there is none.
+struct StepWork {
+  std::int64_t dispatches = 0;
+  std::int64_t barriers = 0;
+  std::int64_t submissions = 0;
+  std::int64_t returned_bytes = 0;  ///< that came back to the host
+};
+
 enum class Activation { kSilu, kGeluTanh };
 
 /// The root-mean-square norm of a row: x / sqrt(mean(x^2) + epsilon) * weight.
@@ -169,6 +177,9 @@ class Backend {
 
   /// Waits for everything, then hands out the answers of `RankTokens`, one for each query.
   virtual void ReadRanked([[maybe_unused]] std::span<Shortlist> out) {}
+
+  /// Of the last step, so far.
+  virtual StepWork work() const { return {}; }
 
   /// Waits for everything, then copies `out.size()` values from `first` on.
   virtual void Read(const Buffer& x, std::size_t first, std::span<float> out) = 0;

@@ -27,6 +27,22 @@ struct MatrixView {
   const void* scales = nullptr;  ///< quantized only
 
   std::int64_t groups() const { return (cols + 31) / 32; }
+
+  /// Of one row, scales included.
+  std::int64_t row_bytes() const {
+    switch (encoding) {
+      case Encoding::kFloat32:
+        return 4 * cols;
+      case Encoding::kFloat16:
+        return 2 * cols;
+      case Encoding::kQ4Float16:
+        return 18 * groups();
+      case Encoding::kQ4Float32:
+        break;
+    }
+    return 20 * groups();
+  }
+
   bool quantized() const { return encoding >= Encoding::kQ4Float16; }
 };
 

@@ -76,6 +76,7 @@ class VulkanBackend final : public Backend {
   void Begin(const Batch& batch, KvCache& cache) override {
     uploader_.Finish();
     pending_.clear();
+    work_ = {};
     const bool step_moved = step_.Write(batch),
                answers_moved = ranking_.Reserve(batch.queries.size());
     if (step_moved || answers_moved) recordings_.clear();
@@ -94,7 +95,7 @@ class VulkanBackend final : public Backend {
       recorded.recording = recorder.Finish();
     }
     recorded.last_used = ++clock_;
-    pending_.push_back(recorded.recording.commands.buffer);
+    Add(recorded.recording);
   }
 
   void Embed(const Matrix& table, float scale, mlc::Buffer& out) override {
@@ -190,8 +191,10 @@ class VulkanBackend final : public Backend {
 
   void ReadRanked(std::span<Shortlist> out) override {
     Submit(std::exchange(pending_, {}));
-    ranking_.Take(out);
+    work_.returned_bytes += ranking_.Take(out);
   }
+
+  StepWork work() const override { return work_; }
 
   void Read(const mlc::Buffer& x, std::size_t first, std::span<float> out) override {
     Recording copy;
@@ -205,14 +208,22 @@ class VulkanBackend final : public Backend {
                     readback_.slice().Part(0, out.size_bytes()));
       recorder.ShowHost();
       copy = recorder.Finish();
-      pending_.push_back(copy.commands.buffer);
+      Add(copy);
+      work_.returned_bytes += static_cast<std::int64_t>(out.size_bytes());
     }
     Submit(std::exchange(pending_, {}));
     std::ranges::copy(readback_.Mapped<float>().first(out.size()), out.begin());
   }
 
  private:
+  void Add(const Recording& recording) {
+    pending_.push_back(recording.commands.buffer);
+    work_.dispatches += recording.work.dispatches;
+    work_.barriers += recording.work.barriers;
+  }
+
   void Submit(std::span<const VkCommandBuffer> buffers) {
+    ++work_.submissions;
     device_->Submit(buffers, fence_.get());
     device_->Wait(fence_.get());
   }
@@ -263,6 +274,7 @@ class VulkanBackend final : public Backend {
   std::uint32_t logit_rows_ = 0;
   std::vector<RowRange> ranges_;
   std::vector<VkCommandBuffer> pending_;
+  StepWork work_;
 
   Recorder* recorder_ = nullptr;
   std::map<Key, Recorded> recordings_;

@@ -25,6 +25,10 @@ struct DeviceMemory {
 /// Throws std::invalid_argument when there is none.
 DeviceMemory GetMemory(std::uint32_t device);
 
+/// The bytes per second, read and written together, at which the device copies within its memory.
+/// Throws as MakeLinear.
+double MeasureBandwidth(std::uint32_t device);
+
 /// Uploads `weight` to the device called "vulkan:<device>"; the view is not kept.
 ///
 /// Throws std::invalid_argument when there is no such device, and std::runtime_error when the

@@ -23,9 +23,12 @@ Device::Device(const Instance& instance, const PhysicalDevice& physical) : physi
   handle_ = {handle, {functions_.vkDestroyDevice}};
   functions_.vkGetDeviceQueue(handle, physical.queue_family, 0, &queue_);
   memory_ = std::make_unique<Memory>(instance.functions, physical, functions_, handle);
+  pipeline_cache_ = std::make_unique<PipelineCache>(*this);
 }
 
-Device::~Device() = default;
+Device::~Device() {
+  if (!lost_ && pipeline_cache_) pipeline_cache_->Save();
+}
 
 void Device::Check(VkResult result, const char* action) {
   if (result == VK_ERROR_DEVICE_LOST) lost_ = true;

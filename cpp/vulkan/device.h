@@ -13,6 +13,7 @@
 #include "vulkan/instance.h"
 #include "vulkan/kernel.h"
 #include "vulkan/memory.h"
+#include "vulkan/pipeline_cache.h"
 
 namespace mlc::vulkan {
 
@@ -49,6 +50,8 @@ class Device {
     return {handle, {handle_.get(), destroy}};
   }
 
+  VkPipelineCache pipeline_cache() const { return pipeline_cache_->handle(); }
+
   /// The kernel of `program` with these specialization constants, by id; compiled on first use.
   const Kernel& GetKernel(const Program& program, std::vector<std::uint32_t> constants);
 
@@ -75,6 +78,7 @@ class Device {
   std::mutex queue_mutex_;
   std::atomic<bool> lost_ = false;
   std::unique_ptr<Memory> memory_;
+  std::unique_ptr<PipelineCache> pipeline_cache_;
   std::mutex kernels_mutex_;
   std::map<std::pair<const std::uint32_t*, std::vector<std::uint32_t>>, Kernel> kernels_;
 };

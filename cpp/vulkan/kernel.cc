@@ -68,7 +68,8 @@ Owned<VkPipeline> MakePipeline(const Device& device, VkPipelineLayout layout,
       .layout = layout,
   };
   VkPipeline pipeline = nullptr;
-  Check(functions.vkCreateComputePipelines(device.handle(), nullptr, 1, &info, nullptr, &pipeline),
+  Check(functions.vkCreateComputePipelines(device.handle(), device.pipeline_cache(), 1, &info,
+                                           nullptr, &pipeline),
         "compile a shader");
   return device.Own(pipeline, functions.vkDestroyPipeline);
 }

@@ -62,22 +62,25 @@ void Ranking::Record(Recorder& recorder, const Step& step, const Slice& logits, 
   recorder.ShowHost();
 }
 
-void Ranking::Take(std::span<Shortlist> out) const {
+std::int64_t Ranking::Take(std::span<Shortlist> out) const {
   std::span<const std::uint32_t> words = answers_.Mapped<std::uint32_t>();
+  std::int64_t bytes = 0;
   for (Shortlist& answer : out) {
     const auto number = [&](std::size_t i) { return std::bit_cast<float>(words[i]); };
     answer = {.maximum = number(1),
               .sum = number(2),
               .least = number(3),
               .rest = number(4),
-              .tokens = {},
+
               .complete = words[0] <= kCapacity};
     const std::size_t count = std::min(words[0], kCapacity);
     for (std::size_t i = kHeadWords; i < kHeadWords + 2 * count; i += 2) {
       answer.tokens.push_back({number(i), static_cast<std::int32_t>(words[i + 1])});
     }
     words = words.subspan(kAnswerWords);
+    bytes += static_cast<std::int64_t>((kHeadWords + 2 * count) * sizeof(std::uint32_t));
   }
+  return bytes;
 }
 
 }  // namespace mlc::vulkan

@@ -21,8 +21,8 @@ class Ranking {
   void Record(Recorder& recorder, const Step& step, const Slice& logits, std::uint32_t rows,
               std::uint32_t vocab) const;
 
-  /// Takes in the answers, once the device has them.
-  void Take(std::span<Shortlist> out) const;
+  /// Takes in the answers, once the device has them. Returns how many bytes were read.
+  std::int64_t Take(std::span<Shortlist> out) const;
 
  private:
   Device& device_;

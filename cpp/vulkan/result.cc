@@ -7,8 +7,8 @@ namespace mlc::vulkan {
 std::string Describe(VkResult result) {
   switch (result) {
     case VK_ERROR_DEVICE_LOST:
-      return "the device was lost; the driver reset it or it was removed, so start the process "
-             "again";
+      return "the device was lost, since the driver reset it or it was removed; make a new engine, "
+             "and where that fails start the process again";
     case VK_ERROR_OUT_OF_DEVICE_MEMORY:
       return "the device's memory is full; free some of it or use a smaller model";
     case VK_ERROR_OUT_OF_HOST_MEMORY:

@@ -162,6 +162,7 @@ enum VkStructureType : std::int32_t {
   VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_SUBGROUP_SIZE_CONTROL_PROPERTIES = 1000225000,
   VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_VULKAN_1_1_FEATURES = 49,
   VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_VULKAN_1_2_FEATURES = 51,
+  VK_STRUCTURE_TYPE_PIPELINE_CACHE_CREATE_INFO = 17,
   VK_STRUCTURE_TYPE_PIPELINE_LAYOUT_CREATE_INFO = 30,
   VK_STRUCTURE_TYPE_PIPELINE_SHADER_STAGE_CREATE_INFO = 18,
   VK_STRUCTURE_TYPE_SHADER_MODULE_CREATE_INFO = 16,
@@ -747,6 +748,15 @@ struct VkPhysicalDeviceVulkan12Features {
   VkBool32 shaderOutputLayer{};
   VkBool32 subgroupBroadcastDynamicId{};
 };
+using VkPipelineCache = struct VkPipelineCache_T*;
+using VkPipelineCacheCreateFlags = VkFlags;
+struct VkPipelineCacheCreateInfo {
+  VkStructureType sType = VK_STRUCTURE_TYPE_PIPELINE_CACHE_CREATE_INFO;
+  const void* pNext{};
+  VkPipelineCacheCreateFlags flags{};
+  std::size_t initialDataSize{};
+  const void* pInitialData{};
+};
 using VkPipelineLayoutCreateFlags = VkFlags;
 struct VkPushConstantRange {
   VkShaderStageFlags stageFlags{};
@@ -810,7 +820,6 @@ struct VkWriteDescriptorSet {
   const VkBufferView* pTexelBufferView{};
 };
 using VkDependencyFlags = VkFlags;
-using VkPipelineCache = struct VkPipelineCache_T*;
 using PFN_vkVoidFunction = void (*)();
 using VkMemoryMapFlags = VkFlags;
 
@@ -834,6 +843,7 @@ using PFN_vkCreateDescriptorSetLayout = VkResult (*)(VkDevice device, const VkDe
 using PFN_vkCreateDevice = VkResult (*)(VkPhysicalDevice physicalDevice, const VkDeviceCreateInfo* pCreateInfo, const VkAllocationCallbacks* pAllocator, VkDevice* pDevice);
 using PFN_vkCreateFence = VkResult (*)(VkDevice device, const VkFenceCreateInfo* pCreateInfo, const VkAllocationCallbacks* pAllocator, VkFence* pFence);
 using PFN_vkCreateInstance = VkResult (*)(const VkInstanceCreateInfo* pCreateInfo, const VkAllocationCallbacks* pAllocator, VkInstance* pInstance);
+using PFN_vkCreatePipelineCache = VkResult (*)(VkDevice device, const VkPipelineCacheCreateInfo* pCreateInfo, const VkAllocationCallbacks* pAllocator, VkPipelineCache* pPipelineCache);
 using PFN_vkCreatePipelineLayout = VkResult (*)(VkDevice device, const VkPipelineLayoutCreateInfo* pCreateInfo, const VkAllocationCallbacks* pAllocator, VkPipelineLayout* pPipelineLayout);
 using PFN_vkCreateShaderModule = VkResult (*)(VkDevice device, const VkShaderModuleCreateInfo* pCreateInfo, const VkAllocationCallbacks* pAllocator, VkShaderModule* pShaderModule);
 using PFN_vkDestroyBuffer = void (*)(VkDevice device, VkBuffer buffer, const VkAllocationCallbacks* pAllocator);
@@ -843,6 +853,7 @@ using PFN_vkDestroyDescriptorSetLayout = void (*)(VkDevice device, VkDescriptorS
 using PFN_vkDestroyDevice = void (*)(VkDevice device, const VkAllocationCallbacks* pAllocator);
 using PFN_vkDestroyFence = void (*)(VkDevice device, VkFence fence, const VkAllocationCallbacks* pAllocator);
 using PFN_vkDestroyPipeline = void (*)(VkDevice device, VkPipeline pipeline, const VkAllocationCallbacks* pAllocator);
+using PFN_vkDestroyPipelineCache = void (*)(VkDevice device, VkPipelineCache pipelineCache, const VkAllocationCallbacks* pAllocator);
 using PFN_vkDestroyPipelineLayout = void (*)(VkDevice device, VkPipelineLayout pipelineLayout, const VkAllocationCallbacks* pAllocator);
 using PFN_vkDestroyShaderModule = void (*)(VkDevice device, VkShaderModule shaderModule, const VkAllocationCallbacks* pAllocator);
 using PFN_vkEndCommandBuffer = VkResult (*)(VkCommandBuffer commandBuffer);
@@ -861,6 +872,7 @@ using PFN_vkGetPhysicalDeviceMemoryProperties = void (*)(VkPhysicalDevice physic
 using PFN_vkGetPhysicalDeviceMemoryProperties2 = void (*)(VkPhysicalDevice physicalDevice, VkPhysicalDeviceMemoryProperties2* pMemoryProperties);
 using PFN_vkGetPhysicalDeviceProperties2 = void (*)(VkPhysicalDevice physicalDevice, VkPhysicalDeviceProperties2* pProperties);
 using PFN_vkGetPhysicalDeviceQueueFamilyProperties = void (*)(VkPhysicalDevice physicalDevice, std::uint32_t* pQueueFamilyPropertyCount, VkQueueFamilyProperties* pQueueFamilyProperties);
+using PFN_vkGetPipelineCacheData = VkResult (*)(VkDevice device, VkPipelineCache pipelineCache, std::size_t* pDataSize, void* pData);
 using PFN_vkMapMemory = VkResult (*)(VkDevice device, VkDeviceMemory memory, VkDeviceSize offset, VkDeviceSize size, VkMemoryMapFlags flags, void** ppData);
 using PFN_vkQueueSubmit = VkResult (*)(VkQueue queue, std::uint32_t submitCount, const VkSubmitInfo* pSubmits, VkFence fence);
 using PFN_vkResetFences = VkResult (*)(VkDevice device, std::uint32_t fenceCount, const VkFence* pFences);
@@ -932,6 +944,7 @@ struct DeviceFunctions {
   PFN_vkCreateDescriptorPool vkCreateDescriptorPool = nullptr;
   PFN_vkCreateDescriptorSetLayout vkCreateDescriptorSetLayout = nullptr;
   PFN_vkCreateFence vkCreateFence = nullptr;
+  PFN_vkCreatePipelineCache vkCreatePipelineCache = nullptr;
   PFN_vkCreatePipelineLayout vkCreatePipelineLayout = nullptr;
   PFN_vkCreateShaderModule vkCreateShaderModule = nullptr;
   PFN_vkDestroyBuffer vkDestroyBuffer = nullptr;
@@ -941,12 +954,14 @@ struct DeviceFunctions {
   PFN_vkDestroyDevice vkDestroyDevice = nullptr;
   PFN_vkDestroyFence vkDestroyFence = nullptr;
   PFN_vkDestroyPipeline vkDestroyPipeline = nullptr;
+  PFN_vkDestroyPipelineCache vkDestroyPipelineCache = nullptr;
   PFN_vkDestroyPipelineLayout vkDestroyPipelineLayout = nullptr;
   PFN_vkDestroyShaderModule vkDestroyShaderModule = nullptr;
   PFN_vkEndCommandBuffer vkEndCommandBuffer = nullptr;
   PFN_vkFreeMemory vkFreeMemory = nullptr;
   PFN_vkGetBufferMemoryRequirements vkGetBufferMemoryRequirements = nullptr;
   PFN_vkGetDeviceQueue vkGetDeviceQueue = nullptr;
+  PFN_vkGetPipelineCacheData vkGetPipelineCacheData = nullptr;
   PFN_vkMapMemory vkMapMemory = nullptr;
   PFN_vkQueueSubmit vkQueueSubmit = nullptr;
   PFN_vkResetFences vkResetFences = nullptr;
@@ -975,6 +990,7 @@ struct DeviceFunctions {
     if (!(vkCreateDescriptorPool = reinterpret_cast<PFN_vkCreateDescriptorPool>(find("vkCreateDescriptorPool")))) return "vkCreateDescriptorPool";
     if (!(vkCreateDescriptorSetLayout = reinterpret_cast<PFN_vkCreateDescriptorSetLayout>(find("vkCreateDescriptorSetLayout")))) return "vkCreateDescriptorSetLayout";
     if (!(vkCreateFence = reinterpret_cast<PFN_vkCreateFence>(find("vkCreateFence")))) return "vkCreateFence";
+    if (!(vkCreatePipelineCache = reinterpret_cast<PFN_vkCreatePipelineCache>(find("vkCreatePipelineCache")))) return "vkCreatePipelineCache";
     if (!(vkCreatePipelineLayout = reinterpret_cast<PFN_vkCreatePipelineLayout>(find("vkCreatePipelineLayout")))) return "vkCreatePipelineLayout";
     if (!(vkCreateShaderModule = reinterpret_cast<PFN_vkCreateShaderModule>(find("vkCreateShaderModule")))) return "vkCreateShaderModule";
     if (!(vkDestroyBuffer = reinterpret_cast<PFN_vkDestroyBuffer>(find("vkDestroyBuffer")))) return "vkDestroyBuffer";
@@ -984,12 +1000,14 @@ struct DeviceFunctions {
     if (!(vkDestroyDevice = reinterpret_cast<PFN_vkDestroyDevice>(find("vkDestroyDevice")))) return "vkDestroyDevice";
     if (!(vkDestroyFence = reinterpret_cast<PFN_vkDestroyFence>(find("vkDestroyFence")))) return "vkDestroyFence";
     if (!(vkDestroyPipeline = reinterpret_cast<PFN_vkDestroyPipeline>(find("vkDestroyPipeline")))) return "vkDestroyPipeline";
+    if (!(vkDestroyPipelineCache = reinterpret_cast<PFN_vkDestroyPipelineCache>(find("vkDestroyPipelineCache")))) return "vkDestroyPipelineCache";
     if (!(vkDestroyPipelineLayout = reinterpret_cast<PFN_vkDestroyPipelineLayout>(find("vkDestroyPipelineLayout")))) return "vkDestroyPipelineLayout";
     if (!(vkDestroyShaderModule = reinterpret_cast<PFN_vkDestroyShaderModule>(find("vkDestroyShaderModule")))) return "vkDestroyShaderModule";
     if (!(vkEndCommandBuffer = reinterpret_cast<PFN_vkEndCommandBuffer>(find("vkEndCommandBuffer")))) return "vkEndCommandBuffer";
     if (!(vkFreeMemory = reinterpret_cast<PFN_vkFreeMemory>(find("vkFreeMemory")))) return "vkFreeMemory";
     if (!(vkGetBufferMemoryRequirements = reinterpret_cast<PFN_vkGetBufferMemoryRequirements>(find("vkGetBufferMemoryRequirements")))) return "vkGetBufferMemoryRequirements";
     if (!(vkGetDeviceQueue = reinterpret_cast<PFN_vkGetDeviceQueue>(find("vkGetDeviceQueue")))) return "vkGetDeviceQueue";
+    if (!(vkGetPipelineCacheData = reinterpret_cast<PFN_vkGetPipelineCacheData>(find("vkGetPipelineCacheData")))) return "vkGetPipelineCacheData";
     if (!(vkMapMemory = reinterpret_cast<PFN_vkMapMemory>(find("vkMapMemory")))) return "vkMapMemory";
     if (!(vkQueueSubmit = reinterpret_cast<PFN_vkQueueSubmit>(find("vkQueueSubmit")))) return "vkQueueSubmit";
     if (!(vkResetFences = reinterpret_cast<PFN_vkResetFences>(find("vkResetFences")))) return "vkResetFences";

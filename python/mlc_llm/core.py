@@ -12,7 +12,7 @@ from typing import Any
 from mlc_llm.chat_template import ChatTemplate, check_messages, find_template
 from mlc_llm.generation import Answer, Event
 from mlc_llm.hub import resolve
-from mlc_llm.model import Model
+from mlc_llm.model import Model, Progress
 from mlc_llm.placement import find_placements
 from mlc_llm.plan import Plan, place
 from mlc_llm.protocol import ChatCompletion, ChatCompletionChunk, Completion
@@ -37,6 +37,7 @@ class Core:
         max_context: int | None = None,
         max_sequences: int = 8,
         prefill_chunk: int = 512,
+        progress: Progress | None = None,
     ) -> None:
         self.model_name = str(model)
         directory = resolve(self.model_name)
@@ -55,7 +56,7 @@ class Core:
         # Rotary embeddings can depend on the context.
         config = dataclasses.replace(loaded.config, context_window=self.plan.context)
         loaded = dataclasses.replace(loaded, config=config)
-        self.model = Model(loaded, device=self.plan.device, max_rows=prefill_chunk)
+        self.model = Model(loaded, self.plan.device, prefill_chunk, progress)
         self._defaults = loaded.chat_config
         self._directory = directory
         self._template: ChatTemplate | None = None

@@ -13,6 +13,7 @@ from mlc_llm.protocol import ChatCompletion, ChatCompletionChunk, Completion
 from mlc_llm.responses import Arrival, Call, Chunk, Whole
 from mlc_llm.streams import Stream
 from mlc_llm.tokenizer import Tokenizer
+from mlc_llm.work import Work, last_work
 
 
 class BaseEngine:
@@ -35,6 +36,10 @@ class BaseEngine:
     def vocabulary(self) -> int:
         """How many tokens the model knows."""
         return self._core.model.config.vocab
+
+    def last_work(self, context: int) -> Work:
+        """Return what the last step took, which decoded a token after `context` others."""
+        return last_work(self._core.model, context)
 
     def close(self) -> None:
         """Stop after the step that is being computed; what waits gets a RuntimeError."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import weakref
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
     from mlc_llm.models import ModelConfig
 
+Progress = Callable[[str, int, int], None]
 Logits = NDArray[np.float32]
 TokenIds = NDArray[np.int32]
 
@@ -47,10 +49,17 @@ class Sequence:
 class Model:
     """A model on one device. Any number of threads may use it: they take turns.
 
-    `max_rows` is the most tokens that are computed together.
+    `max_rows` is the most tokens that are computed together. `progress` is called as the weights go
+    to the device: (name of the next one, bytes done, bytes of all).
     """
 
-    def __init__(self, loaded: LoadedModel, device: str = "cpu", max_rows: int = 512) -> None:
+    def __init__(
+        self,
+        loaded: LoadedModel,
+        device: str = "cpu",
+        max_rows: int = 512,
+        progress: Progress | None = None,
+    ) -> None:
         self.loaded = loaded
         self.config: ModelConfig = loaded.config
         self.device = find_placements(device)[0].device
@@ -60,6 +69,8 @@ class Model:
             weights += [name, _as_readable(tensor)]
         native = load()
         pairs = self.config.to_native() + weights
+        if progress is not None:
+            pairs += ["progress", progress]
         self.handle = native("model_create")(self.device, max_rows, *pairs)
         self._forward = native("model_forward")
         self._create_cache = native("cache_create")

@@ -30,7 +30,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             parser.print_help(sys.stderr)
             return 2
         code: int = args.run(args)
-    except (ImportError, ValueError, OSError) as error:
+    except (ImportError, ValueError, OSError, RuntimeError) as error:
         print(f"mlc_llm: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:

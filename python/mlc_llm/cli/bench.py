@@ -8,6 +8,7 @@ import os
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from mlc_llm.cli.options import add_model, load_engine
@@ -15,6 +16,7 @@ from mlc_llm.memory import peak_memory
 
 if TYPE_CHECKING:
     from mlc_llm import MLCEngine
+    from mlc_llm.work import Work
 
 _SAMPLE_BYTES = 128 << 20  # of a thread, larger than caches
 
@@ -31,6 +33,9 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     parser.add_argument("--prefill", type=int, default=512, metavar="N", help="prompt tokens")
     parser.add_argument("--decode", type=int, default=128, metavar="N", help="generated tokens")
     parser.add_argument("--rounds", type=int, default=3, metavar="N", help="the best one counts")
+    parser.add_argument(
+        "--explain", action="store_true", help="also show what a decoded token takes, and its limit"
+    )
     parser.add_argument("--json", action="store_true", help="print JSON")
     parser.set_defaults(run=run)
 
@@ -41,6 +46,8 @@ def run(args: argparse.Namespace) -> int:
         if getattr(args, name) < 1:
             print(f"mlc_llm: --{name} must be at least 1.", file=sys.stderr)
             return 2
+    from mlc_llm.work import copy_bandwidth  # noqa: PLC0415 - imports NumPy
+
     with load_engine(args) as engine:
         _shorten(args, engine.plan.context)
         rounds = [_measure(engine, args, seed) for seed in range(args.rounds)]
@@ -48,8 +55,10 @@ def run(args: argparse.Namespace) -> int:
         decode = max(speed for _, speed in rounds)
         # Before the bandwidth is measured: that takes memory of its own.
         peak = peak_memory()
-        bandwidth = _read_bandwidth()
-        used = decode * engine.plan.weight_bytes
+        work = engine.last_work(args.prefill + args.decode)
+        on_cpu = engine.plan.device == "cpu"
+        bandwidth = _read_bandwidth() if on_cpu else copy_bandwidth(engine.plan.device)
+        used = decode * work.weight_bytes
         report: dict[str, Any] = {
             "model": args.model,
             "prefill_tokens": args.prefill,
@@ -62,7 +71,14 @@ def run(args: argparse.Namespace) -> int:
             "read_bandwidth_bytes_per_s": bandwidth,
             "bandwidth_share": used / bandwidth,
         }
-    print(json.dumps(report, indent=2) if args.json else _format(report))
+    if args.explain:
+        report["decoded_token"] = asdict(work)
+    if args.json:
+        print(json.dumps(report, indent=2))
+    else:
+        print(_format(report))
+        if args.explain:
+            print(_explain(report, work))
     return 0
 
 
@@ -108,11 +124,27 @@ def _read_bandwidth() -> float:
     return best
 
 
+def _explain(report: dict[str, Any], work: Work) -> str:
+    read = work.weight_bytes + work.cache_bytes
+    limit = 1e3 * read / report["read_bandwidth_bytes_per_s"]
+    weights, cache = work.weight_bytes / 1e6, work.cache_bytes / 1e6
+    lines = [
+        f"reads    {weights:8.1f} MB of weights and {cache:.1f} MB of keys and values for a token",
+        f"takes    {1e3 / report['decode_tokens_per_s']:8.3f} ms, {limit:.3f} at that bandwidth",
+    ]
+    if work.submissions:
+        lines.append(
+            f"does     {work.dispatches:8} dispatches with {work.barriers} barriers in "
+            f"{work.submissions} submissions; {work.returned_bytes} bytes come back"
+        )
+    return "\n".join(lines)
+
+
 def _format(report: dict[str, Any]) -> str:
     bandwidth = report["read_bandwidth_bytes_per_s"] / 1e9
     return f"""\
 prefill  {report["prefill_tokens_per_s"]:8.1f} tokens/s, {report["prefill_tokens"]} tokens
 decode   {report["decode_tokens_per_s"]:8.1f} tokens/s, {report["decode_tokens"]} tokens, \
-{report["bandwidth_share"]:.0%} of the read bandwidth of {bandwidth:.1f} GB/s
+{report["bandwidth_share"]:.0%} of the bandwidth of {bandwidth:.1f} GB/s
 memory   {report["peak_resident_bytes"] / 2**20:8.1f} MiB at most, weights \
 {report["weight_bytes"] / 2**20:.1f} MiB among them"""

@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import argparse
-import sys
-import time
 from pathlib import Path
 
-_BAR = 30  # characters
-_INTERVAL = 0.1  # seconds between two drawings
+from mlc_llm.cli.progress import Bar
 
 
 def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -47,32 +44,11 @@ def find_source(config: Path) -> Path:
     return config.parent if config.name == "config.json" else config
 
 
-class _Bar:
-    """A progress bar on a terminal; nothing elsewhere."""
-
-    def __init__(self) -> None:
-        self._shown = sys.stderr.isatty()
-        self._last = 0.0
-
-    def update(self, name: str, done: int, total: int) -> None:
-        now = time.monotonic()
-        if not self._shown or (now - self._last < _INTERVAL and done < total):
-            return
-        self._last = now
-        filled = _BAR * done // total
-        bar = "#" * filled + "-" * (_BAR - filled)
-        print(f"\r\33[K[{bar}] {100 * done // total:3}% {name}", end="", file=sys.stderr)
-
-    def close(self) -> None:
-        if self._shown and self._last:
-            print(file=sys.stderr)
-
-
 def run(args: argparse.Namespace) -> int:
     """Convert, and say what came of it."""
     from mlc_llm.weights import convert_weight  # noqa: PLC0415 - keeps --help quick
 
-    bar = _Bar()
+    bar = Bar()
     try:
         done = convert_weight(find_source(args.config), args.quantization, args.output, bar.update)
     finally:

@@ -39,7 +39,9 @@ def _format_device(device: Device) -> str:
         facts.append(f"subgroups of {device.subgroup_size}")
     lines = [f"{device.id:<10} {device.name}", f"{'':<10} {', '.join(facts)}"]
     if device.features:
-        lines.append(f"{'':<10} {', '.join(device.features)}")
+        lines.append(f"{'':<10} in use: {', '.join(device.features)}")
+    if device.missing:
+        lines.append(f"{'':<10} missing: {', '.join(device.missing)}")
     return "\n".join(lines)
 
 

@@ -6,6 +6,8 @@ import argparse
 import sys
 from typing import TYPE_CHECKING, Any
 
+from mlc_llm.cli.progress import Bar
+
 if TYPE_CHECKING:
     from mlc_llm import MLCEngine
 
@@ -48,6 +50,12 @@ def load_engine(args: argparse.Namespace) -> MLCEngine:
     """Load the model and say on stderr how it was fitted into memory."""
     from mlc_llm.engine import MLCEngine  # noqa: PLC0415 - imports NumPy
 
-    engine = MLCEngine(args.model, args.device, max_context=args.max_context)
+    bar = Bar()
+    try:
+        engine = MLCEngine(
+            args.model, args.device, max_context=args.max_context, progress=bar.update
+        )
+    finally:
+        bar.close()
     print(engine.plan, file=sys.stderr)
     return engine

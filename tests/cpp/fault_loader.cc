@@ -1,0 +1,119 @@
+// A Vulkan loader that fails where MLC_LLM_FAULT says, and else is the system's. Tests let
+// MLC_LLM_VULKAN_LOADER name it.
+//
+//   old            it is one of Vulkan 1.0
+//   no-compute     no queue of a device computes
+//   lost=N         the device is lost at the N-th submission; others that are opened later work
+//   memory=BYTES   a device has no more memory than that
+
+#include <dlfcn.h>
+
+#include <cstdlib>
+#include <cstring>
+#include <map>
+#include <set>
+#include <string>
+
+#include "vulkan/vulkan_api.h"
+
+namespace {
+
+using namespace mlc::vulkan;
+
+struct Real {
+  PFN_vkGetInstanceProcAddr get = nullptr;
+  PFN_vkGetPhysicalDeviceQueueFamilyProperties queue_families = nullptr;
+  PFN_vkGetDeviceProcAddr get_device = nullptr;
+  PFN_vkQueueSubmit submit = nullptr;
+  PFN_vkAllocateMemory allocate = nullptr;
+  PFN_vkFreeMemory free = nullptr;
+};
+
+Real real;
+std::uint64_t submissions = 0, allocated = 0;
+std::set<VkQueue> lost;
+std::map<VkDeviceMemory, std::uint64_t> sizes;
+
+/// The number of the fault `name`, or 0 where another fault is asked for.
+std::uint64_t Fault(const std::string& name) {
+  const char* const variable = std::getenv("MLC_LLM_FAULT");
+  const std::string fault = variable == nullptr ? "" : variable;
+  if (fault == name) return 1;
+  return fault.starts_with(name + "=") ? std::stoull(fault.substr(name.size() + 1)) : 0;
+}
+
+void QueueFamilies(VkPhysicalDevice device, std::uint32_t* count,
+                   VkQueueFamilyProperties* families) {
+  real.queue_families(device, count, families);
+  for (std::uint32_t i = 0; families != nullptr && i < *count; ++i) {
+    families[i].queueFlags &= ~static_cast<VkQueueFlags>(VK_QUEUE_COMPUTE_BIT);
+  }
+}
+
+VkResult Submit(VkQueue queue, std::uint32_t count, const VkSubmitInfo* infos, VkFence fence) {
+  if (++submissions == Fault("lost")) lost.insert(queue);
+  return lost.contains(queue) ? VK_ERROR_DEVICE_LOST : real.submit(queue, count, infos, fence);
+}
+
+VkResult Allocate(VkDevice device, const VkMemoryAllocateInfo* info,
+                  const VkAllocationCallbacks* callbacks, VkDeviceMemory* memory) {
+  if (allocated + info->allocationSize > Fault("memory")) return VK_ERROR_OUT_OF_DEVICE_MEMORY;
+  const VkResult result = real.allocate(device, info, callbacks, memory);
+  if (result == VK_SUCCESS) allocated += sizes[*memory] = info->allocationSize;
+  return result;
+}
+
+void Free(VkDevice device, VkDeviceMemory memory, const VkAllocationCallbacks* callbacks) {
+  allocated -= sizes[memory];
+  sizes.erase(memory);
+  real.free(device, memory, callbacks);
+}
+
+template <typename Function>
+void* Address(Function function) {
+  return reinterpret_cast<void*>(function);
+}
+
+/// What stands in the way of `name`, or null.
+void* Replacement(const char* name) {
+  const auto is = [name](const char* other) { return std::strcmp(name, other) == 0; };
+  if (is("vkGetPhysicalDeviceQueueFamilyProperties") && Fault("no-compute")) {
+    return Address(QueueFamilies);
+  }
+  if (is("vkQueueSubmit") && Fault("lost")) return Address(Submit);
+  if (is("vkAllocateMemory") && Fault("memory")) return Address(Allocate);
+  if (is("vkFreeMemory") && Fault("memory")) return Address(Free);
+  return nullptr;
+}
+
+PFN_vkVoidFunction GetDevice(VkDevice device, const char* name) {
+  if (void* const replacement = Replacement(name)) {
+    return reinterpret_cast<PFN_vkVoidFunction>(replacement);
+  }
+  return real.get_device(device, name);
+}
+
+}  // namespace
+
+extern "C" __attribute__((visibility("default"))) PFN_vkVoidFunction
+vkGetInstanceProcAddr(VkInstance instance, const char* name) {
+  if (real.get == nullptr) {
+    void* const library = dlopen("libvulkan.so.1", RTLD_NOW | RTLD_LOCAL);
+    real.get = reinterpret_cast<PFN_vkGetInstanceProcAddr>(dlsym(library, "vkGetInstanceProcAddr"));
+  }
+  const auto find = [&](const char* of) { return real.get(instance, of); };
+  if (std::strcmp(name, "vkEnumerateInstanceVersion") == 0 && Fault("old")) return nullptr;
+  if (instance != nullptr && real.submit == nullptr) {
+    real.queue_families = reinterpret_cast<PFN_vkGetPhysicalDeviceQueueFamilyProperties>(
+        find("vkGetPhysicalDeviceQueueFamilyProperties"));
+    real.get_device = reinterpret_cast<PFN_vkGetDeviceProcAddr>(find("vkGetDeviceProcAddr"));
+    real.submit = reinterpret_cast<PFN_vkQueueSubmit>(find("vkQueueSubmit"));
+    real.allocate = reinterpret_cast<PFN_vkAllocateMemory>(find("vkAllocateMemory"));
+    real.free = reinterpret_cast<PFN_vkFreeMemory>(find("vkFreeMemory"));
+  }
+  if (std::strcmp(name, "vkGetDeviceProcAddr") == 0) {
+    return reinterpret_cast<PFN_vkVoidFunction>(Address(GetDevice));
+  }
+  void* const replacement = Replacement(name);
+  return replacement != nullptr ? reinterpret_cast<PFN_vkVoidFunction>(replacement) : find(name);
+}

@@ -1,0 +1,109 @@
+"""What goes wrong on a Vulkan device: told in one sentence, and survived.
+
+The faults come from tests/cpp/fault_loader.cc, a Vulkan loader that the test build makes.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from mlc_llm import list_devices
+
+LOADER = Path(__file__).parents[2] / "build/tests/cmake/tests/cpp/libfault_loader.so"
+REQUIRED = os.environ.get("MLC_LLM_REQUIRE_VULKAN") == "1"
+
+LOST = """
+import sys
+from mlc_llm import MLCEngine
+
+def say(engine):
+    result = engine.completions.create(prompt=sys.argv[2], temperature=0, max_tokens=20)
+    return result.choices[0].text
+
+with MLCEngine(sys.argv[1], "vulkan") as engine:
+    for _ in range(2):
+        try:
+            print("said", say(engine))
+        except RuntimeError as error:
+            print("failed", error)
+with MLCEngine(sys.argv[1], "vulkan") as engine:
+    print("said", say(engine))
+"""
+
+
+@pytest.fixture(autouse=True)
+def _needs() -> None:
+    missing = "" if LOADER.is_file() else f"{LOADER} is made by `nox -s tests` alone"
+    if not any(device.id != "cpu" for device in list_devices()):
+        missing = "there is no Vulkan device"
+    if missing and REQUIRED:
+        pytest.fail(f"MLC_LLM_REQUIRE_VULKAN=1, but {missing}")
+    if missing:
+        pytest.skip(missing)
+
+
+def run(fault: str, *arguments: str | Path, folder: Path) -> subprocess.CompletedProcess[str]:
+    """Run Python outside the checkout, with a Vulkan loader that has `fault`."""
+    return subprocess.run(
+        [sys.executable, *map(str, arguments)],
+        cwd=folder,
+        env=os.environ | {"MLC_LLM_VULKAN_LOADER": str(LOADER), "MLC_LLM_FAULT": fault},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+@pytest.mark.parametrize(
+    ("fault", "reason"),
+    [
+        ("old", "The Vulkan loader is older than version 1.1: update it."),
+        ("no-compute", "has no compute queue: use another one."),
+    ],
+)
+def test_there_is_a_reason_for_no_device(fault: str, reason: str, tmp_path: Path) -> None:
+    done = run(fault, "-m", "mlc_llm", "devices", folder=tmp_path)
+    assert done.returncode == 0, done.stderr
+    last = done.stdout.splitlines()[-1]
+    assert last.startswith("vulkan     none: ")
+    assert reason in last
+
+
+def test_without_a_fault_there_is_a_device(tmp_path: Path) -> None:
+    done = run("", "-m", "mlc_llm", "devices", folder=tmp_path)
+    assert "vulkan:0" in done.stdout, done.stderr
+
+
+@pytest.mark.parametrize("submission", [1, 2, 3, 8])
+def test_a_lost_device_ends_the_request_alone(
+    submission: int, tiny_model: Path, learnt: str, tmp_path: Path
+) -> None:
+    done = run(f"lost={submission}", "-c", LOST, tiny_model, learnt[:40], folder=tmp_path)
+    if submission == 1:  # it was to clear the cache: there is no engine yet
+        assert done.returncode == 1
+        assert "the device was lost" in done.stderr
+        return
+    assert done.returncode == 0, done.stderr
+    *failed, said = done.stdout.splitlines()
+    assert len(failed) == 2
+    assert all(line.startswith("failed Vulkan cannot submit work: the device") for line in failed)
+    assert learnt[40:].startswith(said.removeprefix("said "))
+
+
+@pytest.mark.parametrize("megabytes", [0, 1])
+def test_too_little_memory_is_told_with_numbers(
+    megabytes: int, tiny_model: Path, learnt: str, tmp_path: Path
+) -> None:
+    arguments = ("generate", tiny_model, "--device", "vulkan", "--prompt", learnt[:40])
+    fault = f"memory={(megabytes << 20) + 1}"
+    done = run(fault, "-m", "mlc_llm", *arguments, folder=tmp_path)
+    assert done.returncode == 1
+    (line,) = [line for line in done.stderr.splitlines() if line.startswith("mlc_llm: ")]
+    assert "Vulkan cannot allocate " in line
+    assert "are taken by this process, and about" in line
+    assert "Use a model or a context that fits" in line
