@@ -21,7 +21,7 @@ from ci.reproduce.conditions import clean_environment
 
 pytestmark = pytest.mark.reproduce
 
-HOST = ("--engine", "host")
+HOST = ("--lane", "linux-x86_64", "--engine", "host")
 NEW_TEST = "tests/python/test_planted.py"
 WITHOUT_AVX2 = """\
 import os
