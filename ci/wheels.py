@@ -350,7 +350,7 @@ def main(arguments: list[str]) -> int:
         results = [build_lane(lane, options, source) for lane in lanes if lane.built]
         show(results, [lane for lane in lanes if not lane.built])
     finally:
-        if page := write_page({}, WORK):
+        if page := write_page(WORK):
             print(f"report: {page}")
     return 0
 

@@ -6,14 +6,14 @@ import argparse
 import datetime as dt
 import os
 import webbrowser
-from collections.abc import Mapping
 from pathlib import Path
 
 from ci.errors import FactoryError
 from ci.lanes import Lane, load_lanes
-from ci.manifest import read_manifest
-from ci.paths import WORK
+from ci.paths import ROOT, WORK
+from ci.release.github.place import find_place
 from ci.report.contents import read_contents
+from ci.report.last import LastRelease, from_folder, from_github, keep, recall
 from ci.report.ninja import read_steps
 from ci.report.page import Built, render
 from ci.results import NAME, read_result
@@ -37,11 +37,8 @@ def read_built(lane: Lane, work: Path, page: Path) -> Built:
     )
 
 
-def write_page(last: Mapping[str, int], work: Path) -> Path | None:
-    """Write the page of all lanes that have been built in `work`; None if there is none.
-
-    `last` has the bytes of each lane's wheel in the last release.
-    """
+def write_page(work: Path) -> Path | None:
+    """Write the page of all lanes that have been built in `work`; None if there is none."""
     lanes = load_lanes().values()
     built = [lane for lane in lanes if (work / lane.id / NAME).is_file()]
     if not built:
@@ -50,8 +47,21 @@ def write_page(last: Mapping[str, int], work: Path) -> Path | None:
     results = [read_built(lane, work / lane.id, page) for lane in built]
     others = [lane for lane in lanes if lane not in built]
     made = dt.datetime.now(dt.timezone.utc).strftime("%-d %B %Y, %H:%M UTC")
-    page.write_text(render(results, others, last, made), encoding="utf-8")
+    page.write_text(render(results, others, recall(work), made), encoding="utf-8")
     return page
+
+
+def find_last(against: str) -> LastRelease:
+    """Return the release in the folder `against`, or with "latest" that of the repository."""
+    if against != "latest":
+        return from_folder(Path(against))
+    place = find_place(ROOT, os.environ)
+    if place is None:
+        raise FactoryError(
+            "which repository has the releases is not known.",
+            hint="Set GITHUB_REPOSITORY=OWNER/NAME, or the remote `origin`.",
+        )
+    return from_github(place)
 
 
 def main(arguments: list[str]) -> int:
@@ -59,14 +69,15 @@ def main(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser(prog="nox -s report --", description=__doc__)
     parser.add_argument(
         "--against",
-        type=Path,
-        metavar="FOLDER",
-        help="a release's wheels with their manifest.json, to compare sizes with",
+        metavar="FOLDER|latest",
+        help="compare sizes with a release: a folder with its manifest.json, or the latest on "
+        "GitHub; later pages do so too",
     )
     parser.add_argument("--open", action="store_true", help="show it in the browser")
     options = parser.parse_args(arguments)
-    last = read_manifest(options.against).wheels if options.against else ()
-    page = write_page({wheel.lane: wheel.size for wheel in last}, WORK)
+    if options.against:
+        keep(find_last(options.against), WORK)
+    page = write_page(WORK)
     if page is None:
         raise FactoryError("no lane has been built here.", hint="Run `nox -s wheels` first.")
     print(f"report: {page}")

@@ -8,9 +8,12 @@ import zlib
 from dataclasses import dataclass
 from pathlib import Path
 
+import pefile
 from elftools.elf.elffile import ELFFile
 
 from ci import elf
+
+PE_MAGIC = b"MZ"
 
 
 @dataclass(frozen=True)
@@ -63,15 +66,8 @@ def _node(path: str, children: list[Node]) -> Node:
 
 
 def _sections(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> tuple[Node, ...]:
-    """Return the sections of an ELF file, each with its share of the file's compressed size."""
-    data = archive.read(info)
-    if not data.startswith(elf.MAGIC):
-        return ()
-    sizes = {
-        section.name: section.data()
-        for section in ELFFile(io.BytesIO(data)).iter_sections()
-        if section["sh_type"] != "SHT_NOBITS" and section.data_size and section.name
-    }
+    """Return the sections of a library, each with its share of the file's compressed size."""
+    sizes = read_sections(archive.read(info))
     packed = {name: len(zlib.compress(content, 1)) for name, content in sizes.items()}
     scale = info.compress_size / sum(packed.values()) if packed else 0
     sections = [
@@ -79,3 +75,17 @@ def _sections(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> tuple[Node, ..
         for name, content in sizes.items()
     ]
     return _node(info.filename, sections).children
+
+
+def read_sections(data: bytes) -> dict[str, bytes]:
+    """Return the sections that a library of Linux or Windows holds; none of another file."""
+    if data.startswith(elf.MAGIC):
+        return {
+            section.name: section.data()
+            for section in ELFFile(io.BytesIO(data)).iter_sections()
+            if section["sh_type"] != "SHT_NOBITS" and section.data_size and section.name
+        }
+    if data.startswith(PE_MAGIC):
+        sections = pefile.PE(data=data, fast_load=True).sections
+        return {s.Name.rstrip(b"\0").decode(): s.get_data() for s in sections if s.SizeOfRawData}
+    return {}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from string import Template
@@ -11,6 +11,7 @@ from xml.etree import ElementTree as ET
 from ci.checks import FAILED, NOT_RUN, PASSED, Check
 from ci.lanes import Lane
 from ci.report.contents import Node
+from ci.report.last import NONE, LastRelease
 from ci.report.markup import Child, element, html, table
 from ci.report.ninja import Step, rows
 from ci.report.treemap import Box, squarify
@@ -42,13 +43,8 @@ class Built:
     wheel: str
 
 
-def render(
-    built: Sequence[Built], others: Sequence[Lane], last: Mapping[str, int], made: str
-) -> str:
-    """Return the page; `last` has the bytes of each lane's wheel in the last release.
-
-    `others` were not built here; `made` says when the page was made.
-    """
+def render(built: Sequence[Built], others: Sequence[Lane], last: LastRelease, made: str) -> str:
+    """Return the page; `others` were not built here, and `made` says when the page was made."""
     newest = built[0].result
     versions = sorted({each.result.version for each in built} - {""})
     return Template(TEMPLATE.read_text(encoding="utf-8")).substitute(
@@ -222,10 +218,10 @@ def _phase_colour(phase: str) -> str:
 def _span(name: str, start: float, end: float, total: float, colour: str) -> ET.Element:
     """Return a bar from `start` to `end` in a track that is `total` seconds long."""
     share = (end - start) / total if total else 0.0
-    narrow = " narrow" if share < LABEL_SPAN else ""
+    label = name if share >= LABEL_SPAN else ""
     style = f"left:{start / total if total else 0:.3%};width:{share:.3%}"
     tip = f"{name}: {end - start:.2f} s"
-    return element("div", name, class_=f"span {colour}{narrow}", style=style, data_tip=tip)
+    return element("div", label, class_=f"span {colour}", style=style, data_tip=tip)
 
 
 def _axis(total: float) -> ET.Element:
@@ -303,14 +299,14 @@ def _cells(groups: Sequence[Sequence[Node]], ratio: float) -> list[ET.Element]:
         boxes = squarify([leaf.packed for leaf in group], place)
         for leaf, box in zip(group, boxes, strict=True):
             width, height = box.width / ratio, box.height
-            tiny = " tiny" if width < LABEL_WIDTH or height < LABEL_HEIGHT else ""
+            fits = width >= LABEL_WIDTH and height >= LABEL_HEIGHT
+            label: tuple[Child, ...] = (element("b", leaf.name), _size(leaf.packed))
             share = f"{leaf.packed / total:.1%}"
             cells.append(
                 element(
                     "div",
-                    element("b", leaf.name),
-                    _size(leaf.packed),
-                    class_=f"cell k{index % COLOURS}{tiny}",
+                    *(label if fits else ()),
+                    class_=f"cell k{index % COLOURS}",
                     style=f"left:{box.x / ratio:.3%};top:{box.y:.3%};"
                     f"width:{width:.3%};height:{height:.3%}",
                     data_tip=f"{leaf.path}\n{_size(leaf.packed)} in the wheel ({share}), "
@@ -320,10 +316,10 @@ def _cells(groups: Sequence[Sequence[Node]], ratio: float) -> list[ET.Element]:
     return cells
 
 
-def _sizes(built: Sequence[Built], last: Mapping[str, int]) -> ET.Element:
+def _sizes(built: Sequence[Built], last: LastRelease) -> ET.Element:
     lines = []
     for each in built:
-        before = last.get(each.lane.id)
+        before = last.sizes.get(each.lane.id)
         change = each.size - before if before and each.size else None
         cells: list[tuple[Child, str]] = [
             (each.lane.id, ""),
@@ -333,13 +329,13 @@ def _sizes(built: Sequence[Built], last: Mapping[str, int]) -> ET.Element:
             (f"{change:+,} bytes" if change is not None else "", _tone(change)),
         ]
         lines.append([element("td", text, class_=kind) for text, kind in cells])
-    words = ("wheel", "budget", "last release", "change")
+    words = ("wheel", "budget", f"release {last.version}".strip(), "change")
     numbers = [element("th", word, class_="number") for word in words]
     card = element("div", table(["lane", *numbers], lines), class_="card")
-    if not last:
+    if last == NONE:
         text = "There is no release to compare with here: "
-        command = element("code", "nox -s report -- --against FOLDER")
-        card.append(element("div", text, command, " names one.", class_="note"))
+        command = element("code", "nox -s report -- --against latest")
+        card.append(element("div", text, command, " fetches it.", class_="note"))
     return card
 
 

@@ -2,32 +2,19 @@
 
 from __future__ import annotations
 
-import io
 import re
+import tempfile
 import zipfile
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Any
-
-import httpx
 
 from ci.errors import FactoryError
 from ci.record import FOLDER
-from ci.release.github.place import TOKENS
+from ci.release.github.client import Client, RefusedError, TroubleError
+from ci.release.github.place import TOKENS, Place
 
 RUN = re.compile(r"(https?://[^/]+)/([\w.-]+/[\w.-]+)/actions/runs/(\d+)(?:[/?#].*)?")
 PUBLIC = "https://github.com"
-
-
-@dataclass(frozen=True)
-class Place:
-    """Where to ask, and with what: the token goes to `api` and to nobody else."""
-
-    api: str
-    repository: str
-    run: str
-    token: str
 
 
 def is_run(what: str) -> bool:
@@ -35,8 +22,8 @@ def is_run(what: str) -> bool:
     return what.startswith(("http://", "https://"))
 
 
-def find_place(url: str, environ: Mapping[str, str]) -> Place:
-    """Return where the run's artifacts are.
+def find_run(url: str, environ: Mapping[str, str]) -> tuple[Place, str]:
+    """Return the repository of the run at `url`, and the run's number.
 
     Raises FactoryError for what is not a run, a server that is not the user's, and no token.
     """
@@ -47,8 +34,8 @@ def find_place(url: str, environ: Mapping[str, str]) -> Place:
             hint="It looks like https://github.com/OWNER/NAME/actions/runs/NUMBER.",
         )
     server, repository, run = match.groups()
-    own = environ.get("GITHUB_SERVER_URL", PUBLIC)
-    if server not in {PUBLIC, own}:
+    # The token goes to this server's API, so the address alone must not choose it.
+    if server not in {PUBLIC, environ.get("GITHUB_SERVER_URL")}:
         raise FactoryError(
             f"{server} is not a server that your token is for.",
             hint="Set GITHUB_SERVER_URL to it if it is yours.",
@@ -60,7 +47,7 @@ def find_place(url: str, environ: Mapping[str, str]) -> Place:
             hint="Set GH_TOKEN to one that may read actions (`gh auth token` prints yours).",
         )
     api = "https://api.github.com" if server == PUBLIC else f"{server}/api/v3"
-    return Place(environ.get("GITHUB_API_URL", api), repository, run, token)
+    return Place(repository, server, environ.get("GITHUB_API_URL", api), token), run
 
 
 def download_record(url: str, name: str, folder: Path, environ: Mapping[str, str]) -> Path:
@@ -68,7 +55,7 @@ def download_record(url: str, name: str, folder: Path, environ: Mapping[str, str
 
     `name` chooses among several; it may be empty where there is one.
     """
-    records = dict(read_records(find_place(url, environ)))
+    records = dict(read_records(*find_run(url, environ)))
     hint = f"Choose one with --record: {', '.join(records)}."
     if not records:
         raise FactoryError(
@@ -84,46 +71,29 @@ def download_record(url: str, name: str, folder: Path, environ: Mapping[str, str
     return path
 
 
-def read_records(place: Place) -> Iterator[tuple[str, bytes]]:
+def read_records(place: Place, run: str) -> Iterator[tuple[str, bytes]]:
     """Yield the records in the run's artifacts, each by the names of artifact and session."""
-    url = f"{place.api}/repos/{place.repository}/actions/runs/{place.run}/artifacts"
-    headers = {"Authorization": f"Bearer {place.token}", "Accept": "application/vnd.github+json"}
-    # A redirect leads to a storage server; httpx takes the token along to no other host.
-    with httpx.Client(headers=headers, follow_redirects=True, timeout=60) as client:
-        for artifact in _pages(client, url):
-            if not artifact["expired"]:
-                archive = _get(client, artifact["archive_download_url"]).content
-                for session, record in _members(archive):
-                    yield f"{artifact['name']}/{session}", record
+    with Client(place) as client, tempfile.TemporaryDirectory(prefix="mlc_llm-") as scratch:
+        try:
+            listed = client.get(f"/actions/runs/{run}/artifacts?per_page=100")
+            for artifact in listed["artifacts"] if listed else []:
+                if not artifact["expired"]:
+                    archive = Path(scratch) / "artifact.zip"
+                    client.download(f"/actions/artifacts/{artifact['id']}/zip", archive)
+                    for session, record in _members(archive):
+                        yield f"{artifact['name']}/{session}", record
+        except RefusedError as refused:
+            raise FactoryError(
+                f"GitHub refused the run's artifacts ({refused.status}).",
+                hint="The token must be able to read actions of this repository.",
+            ) from None
+        except TroubleError as trouble:
+            raise FactoryError(f"{trouble}.", hint="Try again later.") from None
 
 
-def _pages(client: httpx.Client, url: str) -> Iterator[dict[str, Any]]:
-    after: str | None = f"{url}?per_page=100"
-    while after:
-        response = _get(client, after)
-        yield from response.json()["artifacts"]
-        after = response.links.get("next", {}).get("url")
-
-
-def _members(archive: bytes) -> Iterator[tuple[str, bytes]]:
+def _members(archive: Path) -> Iterator[tuple[str, bytes]]:
     """Yield what lies in a folder of records, wherever in the archive that is."""
-    with zipfile.ZipFile(io.BytesIO(archive)) as opened:
+    with zipfile.ZipFile(archive) as opened:
         for member in map(PurePosixPath, opened.namelist()):
             if member.parent.name == FOLDER.name and member.suffix == ".json":
                 yield member.stem, opened.read(str(member))
-
-
-def _get(client: httpx.Client, url: str) -> httpx.Response:
-    """Return the answer to a request; an error names its path, and never the token."""
-    path = httpx.URL(url).path
-    try:
-        response = client.get(url)
-    except httpx.TransportError as error:
-        raise FactoryError(f"GitHub cannot be reached ({type(error).__name__}, {path}).") from None
-    if not response.is_success:
-        raise FactoryError(
-            f"GitHub answered {response.status_code} for {path}.",
-            hint="401 is a wrong token, 403 one that may not read actions, 404 no such run or no "
-            "right to see it, 410 an artifact that has been deleted.",
-        )
-    return response

@@ -7,7 +7,7 @@ import pytest
 from actions_double import TOKEN, Double, archive, serve
 
 from ci.errors import FactoryError
-from ci.reproduce.actions import download_record, find_place, is_run
+from ci.reproduce.actions import download_record, find_run, is_run
 
 URL = "https://github.com/owner/name/actions/runs/7"
 
@@ -30,13 +30,13 @@ def download(double: Double, folder: Path, name: str = "", token: str = TOKEN) -
     "url", [URL, f"{URL}/", f"{URL}/job/99", f"{URL}/attempts/2", f"{URL}?pr=1#summary"]
 )
 def test_address_of_a_run_is_understood(url: str) -> None:
-    place = find_place(url, {"GITHUB_TOKEN": "t"})
-    assert (place.api, place.repository, place.run) == ("https://api.github.com", "owner/name", "7")
+    place, run = find_run(url, {"GITHUB_TOKEN": "t"})
+    assert (place.api, place.name, run) == ("https://api.github.com", "owner/name", "7")
 
 
 def test_own_server_is_asked_by_its_own_address() -> None:
     environ = {"GH_TOKEN": "t", "GITHUB_SERVER_URL": "https://git.example"}
-    place = find_place("https://git.example/o/n/actions/runs/1", environ)
+    place, _ = find_run("https://git.example/o/n/actions/runs/1", environ)
     assert place.api == "https://git.example/api/v3"
 
 
@@ -57,7 +57,7 @@ def test_wrong_address_or_no_token_is_refused(
 ) -> None:
     assert is_run(url)
     with pytest.raises(FactoryError, match=message):
-        find_place(url, environ)
+        find_run(url, environ)
 
 
 def test_record_is_downloaded_from_the_artifact_that_holds_it(
@@ -89,20 +89,34 @@ def test_run_without_a_record_is_told(double: Double, tmp_path: Path) -> None:
         download(double, tmp_path)
 
 
-@pytest.mark.parametrize("status", [403, 404, 500])
-def test_refusal_is_told_without_the_token(status: int, double: Double, tmp_path: Path) -> None:
+def test_run_that_is_not_there_has_no_record(double: Double, tmp_path: Path) -> None:
+    double.status = 404
+    with pytest.raises(FactoryError, match="no artifact of that run holds a record"):
+        download(double, tmp_path)
+
+
+@pytest.mark.parametrize("status", [403, 410])
+def test_refusal_is_told(status: int, double: Double, tmp_path: Path) -> None:
     double.status = status
-    with pytest.raises(FactoryError, match=f"answered {status} for /repos/owner") as raised:
+    with pytest.raises(FactoryError, match=rf"refused the run's artifacts \({status}\)") as raised:
         download(double, tmp_path)
     assert TOKEN not in str(raised.value)
 
 
 def test_wrong_token_is_told_without_it(double: Double, tmp_path: Path) -> None:
-    with pytest.raises(FactoryError, match=r"answered 401.*a wrong token") as raised:
+    with pytest.raises(FactoryError, match=r"\(401\)\. The token must be able") as raised:
         download(double, tmp_path, token="ghp_0ther")  # noqa: S106
     assert "ghp_0ther" not in str(raised.value)
 
 
+@pytest.mark.parametrize("status", [500, 429])
+def test_trouble_is_told_without_the_token(status: int, double: Double, tmp_path: Path) -> None:
+    double.status = status
+    with pytest.raises(FactoryError, match="Try again later") as raised:
+        download(double, tmp_path)
+    assert TOKEN not in str(raised.value)
+
+
 def test_unreachable_server_is_told(tmp_path: Path) -> None:
-    with pytest.raises(FactoryError, match=r"GitHub cannot be reached \(ConnectError"):
+    with pytest.raises(FactoryError, match=r"GET /repos/owner/name.*Try again later"):
         download(Double(api="http://127.0.0.1:9"), tmp_path)

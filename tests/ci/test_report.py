@@ -7,29 +7,27 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
+from builds import LANE, NINJA_LOG, write_build
+from dlls import Dll
+from github_double import Double, Repository
+from github_runs import run as publish
 from hypothesis import given
 from hypothesis import strategies as st
-from wheels import LIBRARY, good_files, write_wheel
+from releases import stage_release
+from wheels import LIBRARY, Elf, good_files, write_wheel
 
-from ci.checks import FAILED, NOT_RUN, PASSED, Check
+from ci.checks import FAILED, Check
 from ci.errors import FactoryError
 from ci.lanes import load_lanes
+from ci.manifest import read_manifest
+from ci.release.github.place import Place
 from ci.report import __main__ as report
-from ci.report.contents import read_contents
-from ci.report.ninja import PREFIX, Step, print_log, read_steps, rows
+from ci.report.contents import read_contents, read_sections
+from ci.report.last import LastRelease, from_github, keep, recall
+from ci.report.ninja import Step, print_log, read_steps, rows
 from ci.report.treemap import Box, squarify
 from ci.results import LaneResult, kept, read_result, write_result
-from ci.timeline import Span, Timeline
-
-LANE = load_lanes()["linux-x86_64"]
-NINJA_LOG = """\
-# ninja log v6
-1500\t4000\t0\tCMakeFiles/mlc_core.dir/cpp/cpu/linear.cc.o\tb
-0\t1500\t0\tCMakeFiles/mlc_core.dir/cpp/cpu/isa.cc.o\ta
-0\t2000\t0\tCMakeFiles/mlc_llm.dir/cpp/ffi/model.cc.o\tc
-4000\t4500\t0\tlibmlc_llm.so\td
-4000\t4500\t0\tlibmlc_llm.so.map\td
-"""
+from ci.timeline import Timeline
 
 
 class Page(HTMLParser):
@@ -54,35 +52,18 @@ class Page(HTMLParser):
 
 @pytest.fixture
 def work(tmp_path: Path) -> Path:
-    """A folder of builds, in which one lane was built, with one check that failed."""
-    folder = tmp_path / "build" / LANE.id
-    folder.mkdir(parents=True)
-    result = LaneResult(
-        *(LANE.id, "host", "0123456789abcdef", "", "1.2.3"),
-        wheel=write_wheel(folder, good_files()),
-        checks=[
-            Check("stack", PASSED, "not executable"),
-            Check("size", FAILED, "<5 bytes too many>"),
-            Check("smoke: import, python 3.10", NOT_RUN, "no such Python"),
-        ],
-        spans=[Span("compile", 0, 4.5), Span("smoke", 4.5, 6)],
-        failure="1 of 3 checks failed",
-    )
-    write_result(result, folder)
-    lines = [PREFIX + line for line in NINJA_LOG.splitlines()]
-    (folder / "build.log").write_text("\n".join(lines))
-    return folder.parent
+    return write_build(tmp_path / "build")
 
 
-Render = Callable[..., Page]
+Render = Callable[[], Page]
 
 
 @pytest.fixture
 def render(work: Path) -> Render:
     """Writes the page and reads it."""
 
-    def write(last: int = 0) -> Page:
-        path = report.write_page({LANE.id: last}, work)
+    def write() -> Page:
+        path = report.write_page(work)
         assert path is not None
         return Page(path.read_text(encoding="utf-8"))
 
@@ -121,6 +102,15 @@ def test_printed_ninja_log_is_read_back(tmp_path: Path, capsys: pytest.CaptureFi
 def test_steps_that_overlap_are_on_different_rows() -> None:
     steps = [Step("a", 0, 1.5), Step("b", 0, 2), Step("c", 1.5, 4)]
     assert rows(steps) == [[steps[0], steps[2]], [steps[1]]]
+
+
+@pytest.mark.parametrize(
+    ("library", "section"), [(Elf().build(), ".dynsym"), (Dll().build(), ".rdata"), (b"text", "")]
+)
+def test_sections_of_a_library_are_read(library: bytes, section: str) -> None:
+    sections = read_sections(library)
+    assert section in sections or not sections
+    assert bool(sections) == bool(section)
 
 
 def test_contents_add_up_and_show_a_librarys_sections(tmp_path: Path) -> None:
@@ -179,8 +169,41 @@ def test_maps_show_every_file(render: Render, work: Path) -> None:
 def test_size_is_compared_with_the_last_release(render: Render, work: Path) -> None:
     result = read_result(work / LANE.id)
     assert result.wheel
-    size = result.wheel.stat().st_size
-    assert [text for _, _, text in render(last=size - 1234).having("number")][-1] == "+1,234 bytes"
+    keep(LastRelease("1.2.2", {LANE.id: result.wheel.stat().st_size - 1234}), work)
+    numbers = [text for _, _, text in render().having("number")]
+    assert numbers[-1] == "+1,234 bytes"
+    assert "release 1.2.2" in numbers
+
+
+def test_last_release_is_read_from_its_folder(
+    work: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(report, "WORK", work)
+    staged = stage_release(tmp_path).folder
+    assert report.main(["--against", str(staged)]) == 0
+    wheels = read_manifest(staged).wheels
+    assert recall(work) == LastRelease("1.2.3", {wheel.lane: wheel.size for wheel in wheels})
+
+
+def test_last_release_is_the_newest_final_one_on_github(tmp_path: Path) -> None:
+    commit = {"type": "commit", "sha": "a" * 40}
+    tags = ("v1.2.9", "v1.2.10", "v1.3.0-rc.1")
+    with Double.run() as double:
+        double.begin(Repository(tags=dict.fromkeys(tags, commit)))
+        for tag in tags:
+            (tmp_path / tag).mkdir()
+            publish(double, stage_release(tmp_path / tag, tag))
+        last = from_github(Place("o/r", "https://github.com", double.bases["api"], ""))
+    assert last.version == "1.2.10"
+    assert last.sizes.keys() == {lane.id for lane in load_lanes().values() if lane.released}
+
+
+def test_repository_without_a_release_is_told() -> None:
+    with Double.run() as double:
+        double.begin(Repository())
+        place = Place("o/r", "https://github.com", double.bases["api"], "")
+        with pytest.raises(FactoryError, match="o/r has no release yet"):
+            from_github(place)
 
 
 def test_lost_wheel_leaves_the_rest_of_the_page(render: Render, work: Path) -> None:
