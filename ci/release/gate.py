@@ -8,11 +8,12 @@ from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from pathlib import Path
 
-from ci.checks import FAILED, NOT_RUN
+from ci.checks import FAILED, NOT_RUN, PASSED
 from ci.errors import FactoryError
 from ci.lanes import Lane
 from ci.manifest import NAME, Manifest, WheelRecord, read_manifest
 from ci.toolchain import lock_digest
+from ci.verify import checks_of
 from ci.version import Source, read_source, tag_to_version
 
 BUILD = "Build every lane at the tag with `nox -s wheels`, or gather the wheelhouses of the jobs."
@@ -129,6 +130,11 @@ def _check_wheel(wheel: WheelRecord, lane: Lane) -> None:
             lane=lane.id,
             hint=BUILD,
         )
+    names = {check.name for check in wheel.checks}
+    if absent := [name for name in ("archive", *checks_of(lane)) if name not in names]:
+        raise FactoryError(
+            f'{wheel.file} never met the check "{absent[0]}".', lane=lane.id, hint=BUILD
+        )
     for check in wheel.checks:
         skipped = check.status == NOT_RUN and not _any(check.name, lane.may_not_run)
         if check.status == FAILED or skipped:
@@ -137,7 +143,7 @@ def _check_wheel(wheel: WheelRecord, lane: Lane) -> None:
                 lane=lane.id,
                 hint="A release takes no such wheel: build where every check can run.",
             )
-    if not any(check.name.startswith("smoke") for check in wheel.checks):
+    if not any(c.name.startswith("smoke") and c.status == PASSED for c in wheel.checks):
         raise FactoryError(f"{wheel.file} was never run by a smoke test.", lane=lane.id, hint=BUILD)
 
 

@@ -156,7 +156,7 @@ def test_changed_file_with_right_sums_is_seen(files: Files, name: str) -> None:
             "manifest",
             "manifest.json",
             lambda d: d["wheels"][0]["checks"][0].update(status="failed"),
-            "failed its check size",
+            "failed its check archive",
         ),
         ("provenance", "manifest.json", lambda d: d.update(commit="b" * 40), "another sum"),
         ("tag", "manifest.json", lambda d: d.update(commit="b" * 40), "v1.2.3 is commit"),
