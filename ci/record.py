@@ -23,6 +23,7 @@ FOLDER = WORK.relative_to(ROOT) / "records"  # in a checkout
 SCHEMA = Path(__file__).with_name("record.schema.json")
 SESSION = "MLC_LLM_SESSION"  # noxfile.py sets it; what is run without nox leaves no record
 SEED = "MLC_LLM_SEED"
+QUIET = "MLC_LLM_REPRODUCING"  # set where a failure is no news
 UNRECORDED = {"", "reproduce", "report"}
 MAX_DIFF = 1_000_000  # bytes
 

@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 from ci.errors import FactoryError
 from ci.github import run_address, show_error
-from ci.record import keep_record
+from ci.record import QUIET, keep_record
 
 USAGE = 2  # the status of wrong options, which nobody needs to reproduce
 
@@ -41,8 +41,9 @@ def run_session(main: Callable[[list[str]], int]) -> None:
 
 
 def record(error: FactoryError) -> None:
-    """Keep the record of a failure, and say how to run it again."""
-    if path := keep_record(error, sys.argv[1:]):
+    """Keep the record of a failure, and say how to run it again, unless this is doing so."""
+    path = keep_record(error, sys.argv[1:])
+    if path and QUIET not in os.environ:
         what = run_address() or os.path.relpath(path)
         message = f"To see it fail again, on any machine: nox -s reproduce -- {what}"
         print(message, file=sys.stderr)

@@ -14,7 +14,7 @@ from ci.images import ENGINES, engine_problem, find_image
 from ci.machine import Machine, pretend, this_machine
 from ci.paths import LOCKS, ROOT
 from ci.pythons import find_python
-from ci.record import ENVIRONMENT, SESSION, Record, lock_digests
+from ci.record import ENVIRONMENT, QUIET, SESSION, Record, lock_digests
 from ci.release.github.place import TOKENS
 
 # What nox has set for the session that reproduces; and tokens: nothing is published from here.
@@ -53,7 +53,7 @@ def prepare(record: Record, checkout: Path) -> Conditions:
     return Conditions(
         python=python,
         arguments=arguments(record, here),
-        environment=clean_environment(os.environ) | record.environment | pretended,
+        environment=clean_environment(os.environ) | record.environment | pretended | {QUIET: "1"},
         differences=tuple(differences),
     )
 

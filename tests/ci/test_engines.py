@@ -1,11 +1,12 @@
 import os
 import subprocess
 import tarfile
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from ci import engines
+from ci import engines, shell
 from ci.engines import (
     Job,
     check_host,
@@ -116,3 +117,31 @@ def test_interrupt_of_a_container_build_cleans_up(
     with pytest.raises(KeyboardInterrupt):
         engines.build_in_container(job, ImageRef("tag", "sha256:1"), "podman")
     assert removed == ["podman"]
+
+
+@pytest.mark.parametrize("wanted", [False, True])
+def test_container_is_kept_for_a_shell_that_is_wanted(
+    wanted: bool,  # noqa: FBT001
+    job: Job,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    done: list[str] = []
+
+    def fail(*_: object, env: dict[str, str], on_failure: Callable[[], None], **__: object) -> None:
+        assert ("CIBW_DEBUG_KEEP_CONTAINER" in env) == wanted
+        if wanted:
+            on_failure()
+        raise FactoryError("it failed")
+
+    def open_shell(engine: str, container: str, cwd: str, env: dict[str, str]) -> None:
+        assert env["PYTHONPATH"] == "/opt/mlc_llm/toolchain:/project"
+        done.append(f"shell in {container} of {engine}, in {cwd}")
+
+    monkeypatch.setattr(engines, "run_logged", fail)
+    monkeypatch.setattr(engines, "find_containers", lambda *_: ["c1"])
+    monkeypatch.setattr(engines, "remove_containers", lambda *_: done.append("removed"))
+    monkeypatch.setattr(shell, "open_container_shell", open_shell)
+    monkeypatch.setattr(shell, "wanted", lambda: wanted)
+    with pytest.raises(FactoryError):
+        engines.build_in_container(job, ImageRef("tag", "sha256:1"), "podman")
+    assert done == ["shell in c1 of podman, in /project"] * wanted + ["removed"]

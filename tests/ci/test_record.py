@@ -169,6 +169,17 @@ def test_command_that_reproduces_is_shown(
     assert re.search(r"nox -s reproduce -- \S+tests\.json\n", capsys.readouterr().err)
 
 
+@pytest.mark.usefixtures("no_words")
+def test_reproduction_leaves_its_record_without_a_word(
+    checkout: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv(record.QUIET, "1")
+    with pytest.raises(SystemExit):
+        run_session(fail)
+    assert "reproduce" not in capsys.readouterr().err
+    assert (checkout / "build" / "records" / "tests.json").is_file()
+
+
 @pytest.mark.usefixtures("checkout", "no_words")
 def test_workflow_is_told_the_address_of_its_run(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]

@@ -1,5 +1,6 @@
 """A shell where a command has failed."""
 
+import io
 import os
 import sys
 from pathlib import Path
@@ -56,3 +57,17 @@ def test_failing_step_opens_a_shell_and_tells_what_failed(
         call_step("pytest", command, env, failed=lambda: ["test_it"])
     assert (raised.value.failed, raised.value.exit_status) == (["test_it"], 3)
     assert commands.read_text() == f"{commands.parent} hello none\n"
+
+
+def test_container_is_started_again_for_its_shell(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "stdin", io.StringIO())  # no terminal
+    engine = tmp_path / "engine"
+    engine.write_text(f'#!/bin/sh\necho "$@" >> {tmp_path}/calls\n')
+    engine.chmod(0o755)
+    shell.open_container_shell(str(engine), "c1", "/project", {"NAME": "a b"})
+    assert (tmp_path / "calls").read_text().splitlines() == [
+        "start c1",
+        "exec --interactive --workdir=/project --env=NAME=a b c1 /bin/bash",
+    ]
