@@ -101,7 +101,7 @@ def bench(session: nox.Session) -> None:
 @nox.session(default=False, venv_backend="virtualenv")
 def reference(session: nox.Session) -> None:
     """Compare the wheel in wheelhouse/ with torch and transformers (a large download)."""
-    wheel = next(Path("wheelhouse").glob("*-manylinux*.whl"), None)
+    wheel = next(Path("wheelhouse").glob("*-manylinux*_x86_64.whl"), None)
     if wheel is None:
         session.error("there is no wheel: make it first with `nox -s wheels`.")
     session.install("torch==2.13.0", "transformers==5.23.0", "pytest>=9", str(wheel))

@@ -10,7 +10,7 @@ import subprocess
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -36,10 +36,16 @@ class Package:
 
 @dataclass(frozen=True)
 class PackageSet:
-    """Packages of one suite, as `ci/shaders.toml` lists them."""
+    """Packages of one suite, as `ci/shaders.toml` lists them; for another machine, perhaps."""
 
     suite: str
     packages: tuple[Package, ...]
+    architecture: str = "amd64"
+
+    @property
+    def folder(self) -> str:
+        """The name of their folder in the cache."""
+        return self.suite if self.architecture == "amd64" else f"{self.suite}-{self.architecture}"
 
     @classmethod
     def from_table(cls, table: dict[str, Any]) -> PackageSet:
@@ -56,11 +62,11 @@ def unpacked(packages: PackageSet, cache: Path) -> Iterator[Path]:
     The packages are kept in `cache` and checked at each use: one that does not match its hash is
     fetched again. Raises FactoryError where they cannot be had.
     """
-    archives = cache / "debian" / packages.suite
+    archives = cache / "debian" / packages.folder
     archives.mkdir(parents=True, exist_ok=True)
-    missing = [p for p in packages.packages if find_archive(archives, p) is None]
+    missing = tuple(p for p in packages.packages if find_archive(archives, p) is None)
     if missing:
-        fetch(packages.suite, missing, archives)
+        fetch(replace(packages, packages=missing), archives)
     with tempfile.TemporaryDirectory(prefix="mlc_llm-debian-") as scratch:
         root = Path(scratch)
         for package in packages.packages:
@@ -118,7 +124,7 @@ def run_program(root: Path, program: str, *arguments: str, cwd: Path) -> None:
         raise FactoryError(f"{program} {' '.join(arguments)}:\n{done.stdout}{done.stderr}".strip())
 
 
-def fetch(suite: str, packages: list[Package], archives: Path) -> None:
+def fetch(packages: PackageSet, archives: Path) -> None:
     """Download `packages` into `archives` by apt, from the mirror that this machine uses."""
     if platform.machine() != "x86_64" or not (shutil.which("apt-get") and shutil.which("dpkg-deb")):
         raise _unavailable("this machine is not a Debian one for x86-64")
@@ -135,10 +141,12 @@ def fetch(suite: str, packages: list[Package], archives: Path) -> None:
     )
     with tempfile.TemporaryDirectory(prefix="mlc_llm-apt-") as scratch:
         state = Path(scratch)
-        options = private_apt(state, f"deb {mirror} {suite} main\n")
+        options = private_apt(state, f"deb {mirror} {packages.suite} main\n")
+        options += ["-o", f"APT::Architecture={packages.architecture}"]
+        options += ["-o", f"APT::Architectures={packages.architecture}"]
         _run_apt([*options, "update", "-q"])
-        wanted = [f"{p.name}={p.version}" if p.version else p.name for p in packages]
-        for package in packages:
+        wanted = [f"{p.name}={p.version}" if p.version else p.name for p in packages.packages]
+        for package in packages.packages:
             for old in archives.glob(package.pattern):
                 old.unlink()
         _run_apt([*options, "download", "-q", *wanted], cwd=state)

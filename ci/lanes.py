@@ -27,7 +27,7 @@ class Lane:
     platform: str
     build: Literal["container", "cross"]
     state: Literal["built", "declared"]
-    tested: tuple[Literal["container", "host", "wine"], ...]
+    tested: tuple[Literal["container", "host", "wine", "qemu"], ...]
     released: bool
     runner: str
     cibuildwheel: str

@@ -12,11 +12,19 @@ import subprocess
 import sys
 from collections.abc import Mapping
 from pathlib import Path
+from platform import machine
 
 from ci import elf, pe, sbom
 from ci.lanes import Lane, find_lane, load_lanes
 from ci.repack import find_dist_info, repack
 from ci.report.ninja import print_log
+
+FOREIGN_AUDITWHEEL = """
+import platform, sys
+platform.machine = lambda: {!r}
+from auditwheel.main import main
+sys.exit(main())
+"""
 
 
 def auditwheel_command(wheel: Path, destination: Path, lane: Lane) -> list[str | Path]:
@@ -25,8 +33,11 @@ def auditwheel_command(wheel: Path, destination: Path, lane: Lane) -> list[str |
     # The system's compiler links the system's glibc: then the tag is whatever that allows.
     platform = os.environ.get("MLC_LLM_PLATFORM", lane.platform)
     plat = ["--plat", platform, "--only-plat"] if platform != "auto" else []
+    # It takes the tags of the processor that it runs on for all that there are.
+    foreign = lane.processor != machine().lower()
+    program = ["-c", FOREIGN_AUDITWHEEL.format(lane.processor)] if foreign else ["-m", "auditwheel"]
     return [
-        *(sys.executable, "-m", "auditwheel", "repair", *plat, *excludes),
+        *(sys.executable, *program, "repair", *plat, *excludes),
         *("--wheel-dir", destination, wheel),
     ]
 

@@ -17,14 +17,16 @@ from pathlib import Path
 from ci.checks import FAILED, Check
 from ci.engines import runs_here
 from ci.lanes import find_lane, load_lanes
-from ci.smoke import PREFIX, host, wine
+from ci.smoke import PREFIX, host, qemu, wine
 from ci.smoke.cases import run_cases
+
+STANDS_IN = {"linux": qemu, "windows": wine}
 
 
 def smoke(wheel: Path) -> Iterator[Check]:
     """Run every case of the wheel's machine, or of what stands in for it here."""
     lane = find_lane(os.environ["MLC_LLM_LANE"], load_lanes())
-    machine = host if runs_here(lane) else wine
+    machine = host if runs_here(lane) else STANDS_IN[lane.system]
     with (
         tempfile.TemporaryDirectory(prefix="mlc_llm-smoke-") as root,
         machine.cases(Path(root), wheel) as cases,

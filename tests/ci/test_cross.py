@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from pathlib import Path
+from platform import machine
 from typing import Any
 
 import pytest
@@ -15,10 +16,10 @@ from ci.engines import Job, cross_variables
 from ci.errors import FactoryError
 from ci.lanes import load_lanes
 from ci.paths import ROOT
-from ci.repair import delvewheel_command
+from ci.repair import auditwheel_command, delvewheel_command
 from ci.toolchain import Toolchain, ensure_tvm_ffi, locked_version
 
-WINDOWS = load_lanes()["windows-x86_64"]
+WINDOWS, X86 = (load_lanes()[name] for name in ("windows-x86_64", "linux-x86_64"))
 
 
 def test_back_end_is_told_the_platform(tmp_path: Path) -> None:
@@ -33,6 +34,14 @@ def test_delvewheel_looks_at_a_library_that_is_no_extension_module() -> None:
     assert "--analyze-existing" in command
     assert f"tvm_ffi.dll{os.pathsep}vulkan-1.dll" in command
     assert command[-1] == "a.whl"
+
+
+def test_auditwheel_is_told_a_foreign_processor() -> None:
+    aarch64 = load_lanes()["linux-aarch64"]
+    for lane, foreign in ((aarch64, machine() != "aarch64"), (X86, machine() != "x86_64")):
+        command = list(map(str, auditwheel_command(Path("a.whl"), Path("out"), lane)))
+        assert ("-c" in command) == foreign
+        assert (f"machine = lambda: {lane.processor!r}" in " ".join(command)) == foreign
 
 
 def test_native_build_is_cibuildwheels(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -138,7 +138,7 @@ def check(name: str, **fields: str) -> Callable[[dict[str, Any]], object]:
         (lambda d: d.update(commit="b" * 40), "built from commit bbbbbbbbbbbb, and v1.2.3 is aaaa"),
         (lambda d: d.update(dirty=True), "from a tree with changes"),
         (lambda d: d["wheels"].pop(0) and d, "lies in"),
-        (wheel(lane="linux-aarch64"), f"one wheel of lane {ONE}, and the wheelhouse has 0"),
+        (wheel(lane="linux-riscv64"), f"one wheel of lane {ONE}, and the wheelhouse has 0"),
         (wheel(toolchain_lock="b" * 64), "another toolchain than ci/locks/toolchain.txt"),
         (wheel(sha256="b" * 64), "has the sha256"),
         (check("size", status="failed"), '"size" of .* is "failed": seen'),
@@ -166,11 +166,10 @@ def test_lane_may_say_that_a_check_cannot_run(tmp_path: Path) -> None:
         ),
     )
     manifest = gather(wheelhouse).manifest
-    lane = manifest.wheels[0].lane
-    strict = LANES | {lane: replace(LANES[lane], may_not_run=("smoke: other*",))}
+    strict = LANES | {ONE: replace(LANES[ONE], may_not_run=("smoke: other*",))}
     with pytest.raises(FactoryError, match="Mesa lavapipe"):
         check_wheels(manifest, SOURCE, strict)
-    allowed = LANES | {lane: replace(LANES[lane], may_not_run=("smoke: Mesa*",))}
+    allowed = LANES | {ONE: replace(LANES[ONE], may_not_run=("smoke: Mesa*",))}
     check_wheels(manifest, SOURCE, allowed)
 
 

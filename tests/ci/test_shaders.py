@@ -161,7 +161,7 @@ def test_a_package_with_the_pinned_hash_is_used(tmp_path: Path) -> None:
 def test_a_fetched_package_with_another_hash_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def fetch(_suite: str, _packages: list[Package], archives: Path) -> None:
+    def fetch(_packages: PackageSet, archives: Path) -> None:
         (archives / "tool_1_amd64.deb").write_bytes(b"tampered")
 
     monkeypatch.setattr(debian, "fetch", fetch)
