@@ -133,11 +133,18 @@ def test_only_artifacts_go_from_job_to_job(run_jobs: RunJobs, tmp_path: Path) ->
 def test_failed_job_runs_what_asks_for_it_and_ends_the_run(
     run_jobs: RunJobs, tmp_path: Path
 ) -> None:
-    logs = f"{{if: failure(), {KEEP[1:] % 'out/**/*.log'}"
-    steps = ("{run: mkdir -p out/a && touch out/a/b.log && false}", "{run: touch not-here}", logs)
+    kept = '"out/**/*.log\\nout/records/"'
+    logs = f"{{if: failure(), {KEEP[1:] % kept}"
+    steps = (
+        "{run: mkdir -p out/a && touch out/a/b.log out/c && false}",
+        "{run: touch not-here}",
+        logs,
+    )
     with pytest.raises(AssertionError, match="a failed"):
         run_jobs(job("a", *steps) + job("b", "{run: touch not-here}", needs="a"))
-    assert (tmp_path / "artifacts" / "it" / "b.log").exists()
+    assert [*(tmp_path / "artifacts" / "it").rglob("*.*")] == [
+        tmp_path / "artifacts" / "it" / "a" / "b.log"
+    ]
     assert not (tmp_path / "clone" / "not-here").exists()
 
 

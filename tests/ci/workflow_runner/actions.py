@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import os
+import re
 import shutil
 import subprocess
 from collections.abc import Callable, Mapping
@@ -56,16 +57,14 @@ def upload_artifact(place: Place, options: Options) -> None:
     expect(options, {"name", "path", "retention-days", "if-no-files-found"})
     target = place.artifacts / options["name"]
     assert not target.exists(), f"two artifacts are called {target.name}"
-    source = place.workspace / options["path"]
-    if options["path"].endswith("/"):
-        found = [path for path in source.rglob("*") if path.is_file()] if source.exists() else []
-        top = source
-    else:
-        found = [path for path in place.workspace.glob(options["path"]) if path.is_file()]
-        top = Path(os.path.commonpath(found)) if found else source
-        top = top.parent if top.is_file() else top
-    assert found or options.get("if-no-files-found") != "error", f"nothing in {source}"
-    for path in found:
+    patterns = [place.workspace / pattern for pattern in options["path"].split()]
+    # As upload-artifact has it: names begin where all patterns' parts without a wildcard end.
+    fixed = [Path(re.split(r"/[^/]*[*?\[]", str(pattern))[0]) for pattern in patterns]
+    top = Path(os.path.commonpath(fixed))
+    matches = [match for words in options["path"].split() for match in place.workspace.glob(words)]
+    found = {file for match in matches for file in (match, *match.rglob("*")) if file.is_file()}
+    assert found or options.get("if-no-files-found") != "error", f"nothing in {options['path']}"
+    for path in sorted(found):
         copy = target / path.relative_to(top)
         copy.parent.mkdir(parents=True, exist_ok=True)
         shutil.copy2(path, copy)
