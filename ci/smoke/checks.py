@@ -63,15 +63,21 @@ def check_model(environment: Environment) -> Iterator[Check]:
     quantized = ("--quantization", "q4f16_1", "--output", model)
     environment.run("mlc_llm", "convert_weight", TINY, *quantized)
     environment.run("mlc_llm", "gen_config", TINY, *quantized, "--conv-template", "LM")
+    right, detail = let_speak(environment, "cpu")
+    yield Check(f"smoke: a model, {environment.label}", PASSED if right else FAILED, detail)
+
+
+def let_speak(environment: Environment, device: str, **variables: str) -> tuple[bool, str]:
+    """Let the tiny model continue its text on `device`; return whether it was right, and what."""
     printed = environment.run(
-        *("mlc_llm", "generate", model, "--prompt", PROMPT),
-        *("--temperature", "0", "--max-tokens", "400"),
+        *("mlc_llm", "generate", environment.directory / "tiny-q4f16_1", "--device", device),
+        *("--prompt", PROMPT, "--temperature", "0", "--max-tokens", "400"),
+        **variables,
     )
     answer = printed.rpartition("\n")[2]  # what goes before is of standard error
     text = (TINY / "text.txt").read_text(encoding="utf-8").strip()
     right = f"{PROMPT} {answer.strip()}" == text
-    detail = f"{len(text)} characters by heart" if right else f"it said: {printed[-300:]}"
-    yield Check(f"smoke: a model, {environment.label}", PASSED if right else FAILED, detail)
+    return right, f"{len(text)} characters by heart" if right else f"it said: {printed[-300:]}"
 
 
 def check_vulkan(environment: Environment, states: Iterable[VulkanState]) -> Iterator[Check]:
@@ -85,6 +91,10 @@ def check_vulkan(environment: Environment, states: Iterable[VulkanState]) -> Ite
         found = json.loads(printed)
         devices = [d["id"] for d in found["devices"] if d["id"] != "cpu"]
         environment.run("mlc_llm", "selftest", **state.variables)
-        detail = f"selftest passed on {', '.join(devices)}" if devices else found["vulkan_reason"]
-        good = bool(devices) == state.device and bool(detail)
+        # Without a GPU, "auto" is the CPU.
+        right, said = let_speak(environment, "vulkan" if devices else "auto", **state.variables)
+        detail = found["vulkan_reason"]
+        if devices:
+            detail = f"selftest passed on {', '.join(devices)}; a model said {said}"
+        good = right and bool(devices) == state.device and bool(detail)
         yield Check(name, PASSED if good else FAILED, detail or "no reason was given")

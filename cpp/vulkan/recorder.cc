@@ -13,17 +13,19 @@ namespace {
 constexpr std::uint32_t kSetsOfPool = 64;
 constexpr std::uint32_t kMostBuffers = 12;
 
-constexpr VkPipelineStageFlags kStages =
-    VK_PIPELINE_STAGE_COMPUTE_SHADER_BIT | VK_PIPELINE_STAGE_TRANSFER_BIT;
+constexpr VkPipelineStageFlags kCompute = VK_PIPELINE_STAGE_COMPUTE_SHADER_BIT;
+constexpr VkPipelineStageFlags kTransfer = VK_PIPELINE_STAGE_TRANSFER_BIT;
+constexpr VkAccessFlags kComputeAccess = VK_ACCESS_SHADER_READ_BIT | VK_ACCESS_SHADER_WRITE_BIT;
+constexpr VkAccessFlags kTransferAccess =
+    VK_ACCESS_TRANSFER_READ_BIT | VK_ACCESS_TRANSFER_WRITE_BIT;
 constexpr VkAccessFlags kWrites = VK_ACCESS_SHADER_WRITE_BIT | VK_ACCESS_TRANSFER_WRITE_BIT;
-constexpr VkAccessFlags kReads = VK_ACCESS_SHADER_READ_BIT | VK_ACCESS_TRANSFER_READ_BIT;
 
 }  // namespace
 
 Recorder::Recorder(Device& device, ScratchPool& scratch)
     : device_(device), functions_(device.functions()), scratch_(scratch) {
   recording_.commands = device.BeginCommands();
-  Barrier();
+  Barrier(false);
 }
 
 void Recorder::DispatchBytes(const Kernel& kernel, std::initializer_list<Slice> buffers,
@@ -83,23 +85,21 @@ VkDescriptorSet Recorder::MakeSet(const Kernel& kernel, std::initializer_list<Sl
 }
 
 void Recorder::Copy(const Slice& from, const Slice& to) {
-  Use(from, false);
-  Use(to, true);
-  EnsureOrder();
+  Barrier(true);
   const VkBufferCopy region{.srcOffset = from.offset, .dstOffset = to.offset, .size = to.size};
   functions_.vkCmdCopyBuffer(recording_.commands.buffer, from.buffer, to.buffer, 1, &region);
 }
 
 void Recorder::Zero(const Slice& to) {
-  Use(to, true);
-  EnsureOrder();
+  Barrier(true);
   functions_.vkCmdFillBuffer(recording_.commands.buffer, to.buffer, to.offset, to.size, 0);
 }
 
 void Recorder::ShowHost() {
   const VkMemoryBarrier barrier{.srcAccessMask = kWrites, .dstAccessMask = VK_ACCESS_HOST_READ_BIT};
-  functions_.vkCmdPipelineBarrier(recording_.commands.buffer, kStages, VK_PIPELINE_STAGE_HOST_BIT,
-                                  0, 1, &barrier, 0, nullptr, 0, nullptr);
+  functions_.vkCmdPipelineBarrier(recording_.commands.buffer, kCompute | kTransfer,
+                                  VK_PIPELINE_STAGE_HOST_BIT, 0, 1, &barrier, 0, nullptr, 0,
+                                  nullptr);
   ++recording_.work.barriers;
 }
 
@@ -134,18 +134,29 @@ void Recorder::EnsureOrder() {
       });
     });
   };
-  if (meets(reads_, written_) || meets(writes_, written_) || meets(writes_, read_)) Barrier();
+  if (transferred_ || meets(reads_, written_) || meets(writes_, written_) ||
+      meets(writes_, read_)) {
+    Barrier(false);
+  }
   read_.insert(read_.end(), reads_.begin(), reads_.end());
   written_.insert(written_.end(), writes_.begin(), writes_.end());
   reads_.clear();
   writes_.clear();
 }
 
-void Recorder::Barrier() {
-  const VkMemoryBarrier barrier{.srcAccessMask = kWrites, .dstAccessMask = kReads | kWrites};
-  functions_.vkCmdPipelineBarrier(recording_.commands.buffer, kStages, kStages, 0, 1, &barrier, 0,
-                                  nullptr, 0, nullptr);
+/// Orders what comes before and after; `transfer` says which of the two kinds comes next. Drivers
+/// do more for a copy than for a dispatch, and these are the rule.
+void Recorder::Barrier(bool transfer) {
+  const bool first = recording_.work.barriers == 0;  // what comes before may be anything
+  const bool after_transfer = transferred_ || first;
+  const VkMemoryBarrier barrier{
+      .srcAccessMask = after_transfer ? kWrites : VK_ACCESS_SHADER_WRITE_BIT,
+      .dstAccessMask = transfer ? kTransferAccess : kComputeAccess};
+  functions_.vkCmdPipelineBarrier(
+      recording_.commands.buffer, kCompute | (after_transfer ? kTransfer : 0),
+      transfer ? kTransfer : kCompute, 0, 1, &barrier, 0, nullptr, 0, nullptr);
   ++recording_.work.barriers;
+  transferred_ = transfer;
   read_.clear();
   written_.clear();
 }

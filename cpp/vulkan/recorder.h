@@ -86,13 +86,15 @@ class Recorder {
   VkDescriptorSet MakeSet(const Kernel& kernel, std::initializer_list<Slice> buffers);
   void Use(const Slice& slice, bool writes);
   void EnsureOrder();
-  void Barrier();
+  void Barrier(bool transfer);
 
   Device& device_;
   const DeviceFunctions& functions_;
   ScratchPool& scratch_;
   Recording recording_;
   std::uint32_t sets_left_ = 0;  ///< in the last of the pools
+
+  bool transferred_ = false;  ///< the last command was a copy
 
   // Since the last barrier; and of the command to come.
   std::vector<Range> read_, written_;

@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from vulkan_layers import validation
 
 from mlc_llm import Q4F16Linear, list_devices
 from mlc_llm._library import library_path
@@ -22,7 +23,6 @@ from mlc_llm.selftest import measure_error, random_layer, run_case
 
 DRIVERS = Path("/usr/share/vulkan/icd.d")
 DEVICES = [device.id for device in list_devices() if device.id.startswith("vulkan:")]
-VALIDATION = "VK_LAYER_KHRONOS_validation"
 
 
 def skip(reason: str) -> None:
@@ -131,24 +131,8 @@ def test_the_weight_is_uploaded_once(device: str) -> None:
 
 
 def test_no_validation_message(device: str, tmp_path: Path) -> None:
-    log = tmp_path / "validation.txt"
-    settings = tmp_path / "vk_layer_settings.txt"
-    settings.write_text(
-        f"khronos_validation.log_filename = {log}\n"
-        "khronos_validation.debug_action = VK_DBG_LAYER_ACTION_LOG_MSG\n"
-        "khronos_validation.report_flags = error,warn,perf\n"
-        "khronos_validation.enables = "
-        "VK_VALIDATION_FEATURE_ENABLE_SYNCHRONIZATION_VALIDATION_EXT\n",
-        encoding="utf-8",
-    )
-    run = run_cli(
-        tmp_path,
-        "selftest",
-        "--device",
-        device,
-        VK_INSTANCE_LAYERS=VALIDATION,
-        VK_LAYER_SETTINGS_PATH=str(settings),
-    )
+    variables, log = validation(tmp_path)
+    run = run_cli(tmp_path, "selftest", "--device", device, **variables)
     assert run.returncode == 0, run.stdout + run.stderr
     if not log.exists():  # the layer makes it when it starts
         skip("the Vulkan validation layer is not installed")
@@ -168,6 +152,27 @@ def test_without_a_loader_there_is_a_reason(loader: Path, reason: str, tmp_path:
     assert ids == ["cpu"]
     assert reason in why
     assert "MLC_LLM_VULKAN_LOADER" in why
+
+
+def test_damaged_compiled_pipelines_are_made_again(device: str, tmp_path: Path) -> None:
+    def run() -> bytes:
+        done = run_cli(tmp_path, "selftest", "--device", device, XDG_CACHE_HOME=str(tmp_path))
+        assert done.returncode == 0, done.stdout + done.stderr
+        (path,) = (tmp_path / "mlc_llm").iterdir()
+        assert path.name.startswith("vulkan-")
+        return path.read_bytes()
+
+    whole = run()
+    (path,) = (tmp_path / "mlc_llm").iterdir()
+    for damaged in (b"", whole[:-1], whole[:-1] + b"\xff" * 2, b"x" + whole[1:]):
+        path.write_bytes(damaged)
+        assert len(run()) == len(whole)
+
+
+def test_no_place_for_compiled_pipelines_is_no_failure(device: str, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    run = run_cli(tmp_path, "selftest", "--device", device, XDG_CACHE_HOME=str(tmp_path / "file"))
+    assert run.returncode == 0, run.stdout + run.stderr
 
 
 def write_driver(path: Path, content: str) -> Path:

@@ -18,26 +18,26 @@ from mlc_llm.model import Model
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-LENGTH = 45  # beyond every window and one page of the cache
+LENGTH = 40  # beyond every window and one page of the cache
+START = 28  # tokens before the first that comes alone
 TOKENS = make_tokens(LENGTH)
 BESIDE = make_tokens(9, 1)
 
 
 def compute(model: Model) -> dict[str, NDArray[Any]]:
-    """Return the logits of TOKENS, each [LENGTH, vocab], on every way through the kernels.
+    """Return the logits of TOKENS, rows of [vocab], on every way through the kernels.
 
-    "prompt" computes all at once, "decode" one by one after the first; the others do the same with
-    another sequence beside it, which first is a prompt and then decodes.
+    "prompt" computes all at once, "decode" those from START on one by one; the others do the same
+    with another sequence beside it, which first is a prompt and then decodes.
     """
     found = {"prompt": model.logits(TOKENS)}
     alone = model.sequence()
-    found["decode"] = np.concatenate([model.extend([(alone, [t])])[0] for t in TOKENS])
+    model.extend([(alone, TOKENS[:START])])
+    found["decode"] = np.concatenate([model.extend([(alone, [t])])[0] for t in TOKENS[START:]])
     first, second = model.sequence(), model.sequence()
-    parts = [
-        model.extend([(first, TOKENS[:1])])[0],
-        model.extend([(second, BESIDE), (first, TOKENS[1:2])])[1],
-    ]
-    parts += [model.extend([(first, [t]), (second, [t])])[0] for t in TOKENS[2:]]
+    model.extend([(first, TOKENS[:START])])
+    parts = [model.extend([(second, BESIDE), (first, TOKENS[START : START + 1])])[1]]
+    parts += [model.extend([(first, [t]), (second, [t])])[0] for t in TOKENS[START + 1 :]]
     found["decode beside"] = np.concatenate(parts)
     first, second = model.sequence(), model.sequence()
     model.extend([(second, BESIDE[:1])])
