@@ -25,16 +25,25 @@ def read_built(lane: Lane, work: Path, page: Path) -> Built:
     result = read_result(work)
     log = work / "build.log"
     lines = log.read_text(encoding="utf-8", errors="replace").splitlines() if log.exists() else []
-    wheel = result.wheel if result.wheel and result.wheel.is_file() else None
+    # A later build of another commit empties the wheelhouse; the lane's folder has its own copy.
+    places = (result.wheel, work / "repaired" / result.wheel.name) if result.wheel else ()
+    wheel = next((place for place in places if place.is_file()), None)
     return Built(
         lane=lane,
         result=result,
         steps=read_steps(lines),
         contents=read_contents(wheel) if wheel else None,
         size=wheel.stat().st_size if wheel else 0,
-        log=os.path.relpath(log, page.parent),
-        wheel=os.path.relpath(wheel, page.parent) if wheel else "",
+        log=link(log, page),
+        wheel=link(wheel, page) if wheel else "",
     )
+
+
+def link(path: Path, page: Path) -> str:
+    """Return the address of a file for a page, relative unless it is on another disk of Windows."""
+    if path.drive != page.drive:
+        return path.as_uri()
+    return Path(os.path.relpath(path, page.parent)).as_posix()
 
 
 def write_page(work: Path) -> Path | None:
@@ -46,7 +55,8 @@ def write_page(work: Path) -> Path | None:
     page = work / "report.html"
     results = [read_built(lane, work / lane.id, page) for lane in built]
     others = [lane for lane in lanes if lane not in built]
-    made = dt.datetime.now(dt.timezone.utc).strftime("%-d %B %Y, %H:%M UTC")
+    now = dt.datetime.now(dt.timezone.utc)
+    made = f"{now.day} {now:%B %Y, %H:%M} UTC"
     page.write_text(render(results, others, recall(work), made), encoding="utf-8")
     return page
 

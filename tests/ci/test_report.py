@@ -214,6 +214,16 @@ def test_lost_wheel_leaves_the_rest_of_the_page(render: Render, work: Path) -> N
     assert page.having("chip")
 
 
+def test_wheel_that_left_the_wheelhouse_is_shown_from_the_lanes_folder(
+    render: Render, work: Path
+) -> None:
+    result = read_result(work / LANE.id)
+    assert result.wheel
+    (work / LANE.id / "repaired").mkdir()
+    result.wheel.rename(work / LANE.id / "repaired" / result.wheel.name)
+    assert render().having("cell")
+
+
 def test_report_without_a_build_says_so(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
