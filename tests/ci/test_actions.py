@@ -5,8 +5,10 @@ from pathlib import Path
 
 import pytest
 from actions_double import TOKEN, Double, archive, serve
+from records import RECORD, write_record
 
 from ci.errors import FactoryError
+from ci.reproduce.__main__ import find_record
 from ci.reproduce.actions import download_record, find_run, is_run
 
 URL = "https://github.com/owner/name/actions/runs/7"
@@ -64,6 +66,16 @@ def test_record_is_downloaded_from_the_artifact_that_holds_it(
     double: Double, tmp_path: Path
 ) -> None:
     assert download(double, tmp_path) == "t"
+
+
+def test_address_of_a_run_stands_for_its_record(
+    double: Double, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = write_record(tmp_path / "record.json").read_text()
+    double.artifacts["log-tests"] = archive({"records/tests.json": text})
+    monkeypatch.setenv("GH_TOKEN", TOKEN)
+    monkeypatch.setenv("GITHUB_API_URL", double.api)
+    assert find_record(URL, "") == (RECORD, True)
 
 
 def test_token_goes_to_the_api_alone(double: Double, tmp_path: Path) -> None:
