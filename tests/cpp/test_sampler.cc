@@ -262,14 +262,14 @@ mlc::Shortlist Answer(const mlc::TokenQuery& query, std::vector<float>& logits) 
   answer.maximum = mlc::Maximum(logits);
   std::vector<float> weights = logits;
   answer.sum = static_cast<float>(mlc::Exponentiate(answer.maximum, query.temperature, weights));
-  constexpr std::size_t kBlock = 50;
+  constexpr std::int32_t kBlock = 50;
   const auto vocab = static_cast<std::int32_t>(logits.size());
   std::int32_t begin = 0, end = vocab;
   answer.least = -kInfinity;
   if (query.share >= 0) {
     answer.rest = query.share * answer.sum;
     for (begin = 0;; begin += kBlock) {
-      end = std::min<std::int32_t>(begin + kBlock, vocab);
+      end = std::min(begin + kBlock, vocab);
       const float sum = std::accumulate(weights.begin() + begin, weights.begin() + end, 0.0f);
       if (answer.rest < sum || end == vocab) break;
       answer.rest -= sum;
