@@ -62,7 +62,7 @@ def show(release: Release, where: str) -> None:
     )
     table = Table("file", "bytes", "sha256", title=title, title_justify="left")
     for asset in release.assets:
-        table.add_row(asset.name, f"{asset.size}", asset.digest.removeprefix("sha256:"))
+        table.add_row(asset.name, f"{asset.size}", asset.sha256)
     console().print(table)
 
 

@@ -49,7 +49,7 @@ def write_notes(
         sections += _section(title, [line for line in shown if _group(line) == title])
     if len(subjects) > MOST:
         sections += [f"... and {len(subjects) - MOST} more commits.\n"]
-    digests = {asset.name: asset.digest.removeprefix("sha256:") for asset in assets}
+    digests = {asset.name: asset.sha256 for asset in assets}
     rows = [
         f"| `{lane.platform}` | `pip install {url}{name}` |"
         for lane in lanes

@@ -13,16 +13,21 @@ NOTES = "NOTES.md"
 
 @dataclass(frozen=True)
 class Asset:
-    """One file of the release; `size` in bytes, `digest` as a server states it."""
+    """One file of the release; `size` in bytes."""
 
     path: Path
     size: int
-    digest: str  # sha256:...
+    sha256: str
 
     @property
     def name(self) -> str:
         """The file's name in the release."""
         return self.path.name
+
+    @property
+    def digest(self) -> str:
+        """The sum as GitHub states it."""
+        return f"sha256:{self.sha256}"
 
 
 @dataclass(frozen=True)
@@ -37,12 +42,7 @@ class Release:
     notes: str
     assets: tuple[Asset, ...]
 
-    @property
-    def digest(self) -> str:
-        """What identifies its contents: the digest of SHA256SUMS, which covers the rest."""
-        return next(asset.digest for asset in self.assets if asset.name == SUMS)
-
 
 def describe(path: Path) -> Asset:
     """Return the asset that the file `path` is."""
-    return Asset(path, path.stat().st_size, f"sha256:{hash_file(path)}")
+    return Asset(path, path.stat().st_size, hash_file(path))

@@ -59,10 +59,7 @@ def make_provenance(
     }
     statement = {
         "_type": STATEMENT,
-        "subject": [
-            {"name": asset.name, "digest": {"sha256": asset.digest.removeprefix("sha256:")}}
-            for asset in assets
-        ],
+        "subject": [{"name": asset.name, "digest": {"sha256": asset.sha256}} for asset in assets],
         "predicateType": PREDICATE,
         "predicate": {"buildDefinition": definition, "runDetails": details},
     }

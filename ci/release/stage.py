@@ -47,7 +47,7 @@ def stage(
     locks = sorted(LOCKS.glob("*.txt"))
     proof = make_provenance(manifest, _assets(folder), locks, tag=tag, url=url, environ=os.environ)
     (folder / PROVENANCE).write_bytes(proof)
-    lines = [f"{a.digest.removeprefix('sha256:')}  {a.name}\n" for a in _assets(folder)]
+    lines = [f"{a.sha256}  {a.name}\n" for a in _assets(folder)]
     (folder / SUMS).write_text("".join(lines), encoding="utf-8", newline="\n")
     assets = _assets(folder)
     downloads = f"{url}/releases/download/{tag}/" if url else "./"
