@@ -140,7 +140,7 @@ def image(session: nox.Session) -> None:
 def walk(session: nox.Session) -> None:
     """Run GitHub's workflows here, job by job, with a registry and a GitHub of our own."""
     install(session, "dev")
-    walk = ("pytest", "-s", "-m", "workflow", "tests/ci/test_walk.py")
+    walk = ("pytest", "-sx", "-m", "workflow", "tests/ci/test_walk.py")
     session.run("python", "-m", *walk, *session.posargs)
 
 

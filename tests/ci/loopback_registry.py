@@ -6,6 +6,7 @@ import base64
 import json
 import re
 import subprocess
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -58,17 +59,18 @@ def serve(folder: Path) -> Iterator[Server]:
         "auth": {"htpasswd": {"realm": "loopback", "path": str(folder / "users")}},
     }
     (folder / "config.yml").write_text(json.dumps(settings))  # JSON is YAML
-    log = folder / "registry.log"
     command = ["docker-registry", "serve", str(folder / "config.yml")]
     with (
-        log.open("w") as output,
-        subprocess.Popen(command, stderr=subprocess.PIPE, stdout=output, text=True) as process,
+        (folder / "registry.log").open("w") as log,
+        subprocess.Popen(command, stderr=subprocess.PIPE, stdout=log, text=True) as process,
     ):
         try:
             assert process.stderr
             found = (re.search(r"listening on (127\.0\.0\.1:\d+)", line) for line in process.stderr)
             host = next((match[1] for match in found if match), None)
             assert host, "docker-registry did not start"
+            # A pipe that nobody empties would stop the registry in the middle.
+            threading.Thread(target=log.writelines, args=[process.stderr], daemon=True).start()
             auth_file = folder / "auth.json"
             auth_file.write_text(json.dumps({"auths": {host: {"auth": LOGIN}}}))
             yield Server(host, certificate, auth_file)

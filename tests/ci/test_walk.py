@@ -8,20 +8,17 @@ from __future__ import annotations
 
 import json
 import os
-import re
-import shutil
 import ssl
 import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import loopback_registry
 import pytest
 from github_double import Double, Repository
 from loopback_registry import PASSWORD, USER
-from workflow_runner import Place, Runner
+from workflow_runner import Place, Runner, in_order, read
 
 from ci.lanes import load_lanes
 from ci.paths import ROOT, WORK
@@ -29,8 +26,8 @@ from ci.paths import ROOT, WORK
 pytestmark = pytest.mark.workflow
 CLONE = WORK / "walk" / "mlc_llm"
 NAME = "Owner/mlc_llm"
+MAIN = "refs/heads/main"
 TAG = "v999.0.0"
-STEP = re.compile(r"^ +(?:- )?run: (python3 .*)$", re.MULTILINE)
 
 
 class Quiet(Repository):
@@ -52,12 +49,11 @@ class Stage:
     def logins(self) -> Path:
         return self.top / "logins.json"
 
-    def walk(self, workflow: str, ref: str) -> tuple[Runner, Path]:
-        """Run one workflow for `ref`; return the runner, and the folder of its artifacts."""
+    def start(self, workflow: str, ref: str) -> Runner:
+        """Return a runner of one workflow for `ref`, to which no artifact has been uploaded."""
         self.logins.unlink(missing_ok=True)
-        name = Path(workflow).stem
-        place = Place(CLONE, self.top / "artifacts" / name, self.logins, self.top / "pages")
-        shutil.rmtree(place.artifacts, ignore_errors=True)
+        artifacts = self.top / "artifacts" / workflow
+        place = Place(CLONE, artifacts, self.logins, self.top / "pages")
         context = {
             "actor": USER,
             "event_name": "push",
@@ -72,16 +68,13 @@ class Stage:
             **{f"GITHUB_{key.upper()}": value for key, value in context.items() if key != "token"},
             "CI": "true",
             "GITHUB_ACTIONS": "true",
+            "GITHUB_RUN_ID": "1",
             "GITHUB_API_URL": self.github.bases["api"],
             "REGISTRY": self.registry.host,
             "REGISTRY_AUTH_FILE": str(self.logins),
             "SSL_CERT_FILE": str(self.top / "ca.pem"),
         }
-        runner = Runner(place, context, variables)
-        runner.run(f".github/workflows/{workflow}")
-        times = [f"{job.seconds:6.0f} s  {job.name}" for job in runner.jobs]
-        print("\n".join([f"\n=== {workflow}", *times]), flush=True)
-        return runner, place.artifacts
+        return Runner(f".github/workflows/{workflow}", place, context, variables)
 
     def digest(self, tag: str) -> str:
         """Return the digest of an image in the registry, as another client reads it."""
@@ -100,9 +93,17 @@ def git(*arguments: str) -> str:
     return subprocess.check_output(["git", "-C", CLONE, *arguments], text=True).strip()
 
 
-def commands_in(workflow: str) -> set[str]:
-    """Return every command that a workflow has."""
-    return set(STEP.findall((CLONE / ".github" / "workflows" / workflow).read_text()))
+def jobs_of(workflow: str) -> list[str]:
+    """Return the jobs of a workflow, each after those that it needs."""
+    return in_order(read(ROOT / ".github" / "workflows" / workflow))
+
+
+def run_whole(runner: Runner, job: str) -> None:
+    """Run a job, and see that each of its commands was run in every row of its matrix."""
+    runs = runner.run_job(job)
+    steps = runner.workflow["jobs"][job].get("steps", [])
+    for run in runs:
+        assert run.commands == [step["run"] for step in steps if "run" in step]
 
 
 @pytest.fixture(scope="module")
@@ -131,43 +132,56 @@ def stage(tmp_path_factory: pytest.TempPathFactory, clean_environment: None) -> 
         trusted = os.environ.get("SSL_CERT_FILE") or ssl.get_default_verify_paths().cafile
         bundle = [Path(path).read_text() for path in (trusted, registry.certificate) if path]
         (top / "ca.pem").write_text("\n".join(bundle))
-        github.begin(Quiet(name=NAME, tokens={PASSWORD: "write"}))
         yield Stage(top, registry, github)
 
 
 def test_images(stage: Stage) -> None:
-    stage.walk("images.yml", "refs/heads/main")
+    run_whole(stage.start("images.yml", MAIN), "image")
     assert stage.digest("dev") == stage.digest(f"sha-{git('rev-parse', 'HEAD')}")
 
 
-def test_ci(stage: Stage) -> None:
-    runner, artifacts = stage.walk("ci.yml", "refs/heads/main")
-    assert {command for job in runner.jobs for command in job.commands} == commands_in("ci.yml")
-    manifest = read_manifest(artifacts / "wheel-linux-x86_64")
-    (wheel,) = manifest["wheels"]
-    assert wheel["image"] == stage.digest("dev")
-    assert [check for check in wheel["checks"] if check["status"] != "passed"] == []
+@pytest.fixture(scope="module")
+def ci(stage: Stage) -> Runner:
+    return stage.start("ci.yml", MAIN)
 
 
-def test_release(stage: Stage) -> None:
+@pytest.mark.parametrize("job", jobs_of("ci.yml"))
+def test_ci(ci: Runner, job: str) -> None:
+    run_whole(ci, job)
+
+
+def test_every_check_of_every_wheel_passed(ci: Runner, stage: Stage) -> None:
+    manifests = [
+        json.loads(path.read_text()) for path in ci.place.artifacts.glob("*/manifest.json")
+    ]
+    wheels = {wheel["lane"]: wheel for manifest in manifests for wheel in manifest["wheels"]}
+    assert wheels.keys() == {lane.id for lane in load_lanes().values() if lane.built}
+    assert wheels["linux-x86_64"]["image"] == stage.digest("dev")
+    checks = [check for wheel in wheels.values() for check in wheel["checks"]]
+    assert [check for check in checks if check["status"] != "passed"] == []
+
+
+@pytest.fixture(scope="module")
+def release(stage: Stage) -> Runner:
     git("tag", TAG)
-    repository = stage.github.repository
-    repository.tags = {TAG: {"type": "commit", "sha": git("rev-parse", "HEAD")}}
-    runner, artifacts = stage.walk("release.yml", f"refs/tags/{TAG}")
-    ran = {command for job in runner.jobs for command in job.commands}
-    parts = ("release.yml", "images.yml", "index.yml")
-    assert ran == set().union(*map(commands_in, parts))
+    commit = {"type": "commit", "sha": git("rev-parse", "HEAD")}
+    stage.github.begin(Quiet(name=NAME, tokens={PASSWORD: "write"}, tags={TAG: commit}))
+    return stage.start("release.yml", f"refs/tags/{TAG}")
+
+
+@pytest.mark.parametrize("job", jobs_of("release.yml"))
+def test_release(release: Runner, job: str) -> None:
+    run_whole(release, job)
+
+
+def test_release_is_public_and_indexed(release: Runner, stage: Stage) -> None:
     assert stage.digest("latest") == stage.digest(f"sha-{git('rev-parse', 'HEAD')}")
-    (release,) = repository.published
-    published = {asset.name: asset.data for asset in release.assets.values()}
-    wheels = {path.name: path.read_bytes() for path in artifacts.glob("wheel-*/*.whl")}
+    repository = stage.github.repository
+    (published,) = repository.published
+    assets = {asset.name: asset.data for asset in published.assets.values()}
+    wheels = {path.name: path.read_bytes() for path in release.place.artifacts.glob("*/*.whl")}
     assert len(wheels) == sum(lane.released for lane in load_lanes().values())
-    assert wheels.items() <= published.items()
+    assert wheels.items() <= assets.items()
     assert repository.wrong == []
     index = (stage.top / "pages" / "simple" / "mlc-llm" / "index.html").read_text()
     assert all(f"/{NAME}/releases/download/{TAG}/{name}#sha256=" in index for name in wheels)
-
-
-def read_manifest(folder: Path) -> dict[str, Any]:
-    manifest: dict[str, Any] = json.loads((folder / "manifest.json").read_text())
-    return manifest

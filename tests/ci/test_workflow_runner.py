@@ -9,11 +9,11 @@ from textwrap import indent
 from typing import Any
 
 import pytest
-from workflow_runner import Place, Runner, UnknownError
+from workflow_runner import JobRun, Place, Runner, UnknownError, in_order
 from workflow_runner.expressions import evaluate, fill
 
 CONTEXTS = {"github": {"ref": "refs/heads/main", "actor": "it's me"}, "matrix": {"id": "a"}}
-RunJobs = Callable[..., Runner]
+RunJobs = Callable[..., list[JobRun]]
 
 
 @pytest.mark.parametrize(
@@ -59,12 +59,11 @@ def run_jobs(tmp_path: Path) -> RunJobs:
     subprocess.run(["git", "init", "--quiet", clone], check=True)
     place = Place(clone, tmp_path / "artifacts", tmp_path / "logins", tmp_path / "pages")
 
-    def run(jobs: str, **variables: str) -> Runner:
+    def run(jobs: str, **variables: str) -> list[JobRun]:
         text = f"name: it\non: {{push: }}\npermissions: {{}}\njobs:\n{indent(jobs, '  ')}"
         (folder / "it.yml").write_text(text)
-        runner = Runner(place, {"ref": "refs/heads/main"}, variables)
-        runner.run(".github/workflows/it.yml")
-        return runner
+        runner = Runner(".github/workflows/it.yml", place, {"ref": "refs/heads/main"}, variables)
+        return [run for job in in_order(runner.workflow) for run in runner.run_job(job)]
 
     return run
 
@@ -76,12 +75,12 @@ KEEP = "{uses: actions/upload-artifact@0, with: {name: it, path: %s, retention-d
 def job(name: str, *steps: str, **more: Any) -> str:
     """Write a job in one line."""
     keys = "".join(f"{key.replace('_', '-')}: {value}, " for key, value in more.items())
-    return f"{name}: {{{keys}name: {name}, runs-on: here, steps: [{', '.join(steps)}]}}\n"
+    return f"{name}: {{{keys}name: {name}, runs-on: here, steps: [{', '.join((CLEAN, *steps))}]}}\n"
 
 
 def test_jobs_run_in_the_order_of_their_needs(run_jobs: RunJobs) -> None:
     jobs = job("b", "{run: echo b}", needs="a") + job("a", "{run: echo a}")
-    assert [run.name for run in run_jobs(jobs).jobs] == ["a", "b"]
+    assert [run.name for run in run_jobs(jobs)] == ["a", "b"]
 
 
 PLAN = """
@@ -91,6 +90,7 @@ plan:
   outputs:
     rows: ${{ steps.it.outputs.rows }}
   steps:
+    - uses: actions/checkout@0
     - id: it
       run: echo 'rows={"include":[{"id":"x"},{"id":"y"}]}' >> "$GITHUB_OUTPUT"
 build:
@@ -102,12 +102,13 @@ build:
   env:
     ROW: ${{ matrix.id }}
   steps:
+    - uses: actions/checkout@0
     - run: test "$ROW" = ${{ matrix.id }}
 """
 
 
 def test_outputs_and_matrix_go_from_job_to_job(run_jobs: RunJobs) -> None:
-    _, *builds = run_jobs(PLAN).jobs
+    _, *builds = run_jobs(PLAN)
     assert [(run.name, run.commands) for run in builds] == [
         ("build x", ['test "$ROW" = x']),
         ("build y", ['test "$ROW" = y']),
@@ -117,9 +118,8 @@ def test_outputs_and_matrix_go_from_job_to_job(run_jobs: RunJobs) -> None:
 def test_only_artifacts_go_from_job_to_job(run_jobs: RunJobs, tmp_path: Path) -> None:
     get = "{uses: actions/download-artifact@0, with: {name: it, path: in/}}"
     all_of_them = "{uses: actions/download-artifact@0, with: {pattern: i*, path: all/}}"
-    jobs = job("a", CLEAN, "{run: mkdir -p out/x && touch out/x/file}", KEEP % "out/") + job(
+    jobs = job("a", "{run: mkdir -p out/x && touch out/x/file}", KEEP % "out/") + job(
         "b",
-        CLEAN,
         "{run: test ! -e out}",
         get,
         all_of_them,
@@ -146,6 +146,13 @@ def test_failed_job_runs_what_asks_for_it_and_ends_the_run(
         tmp_path / "artifacts" / "it" / "a" / "b.log"
     ]
     assert not (tmp_path / "clone" / "not-here").exists()
+
+
+def test_job_that_checks_nothing_out_has_nothing_to_run(run_jobs: RunJobs) -> None:
+    with pytest.raises(AssertionError, match="a failed"):
+        run_jobs(
+            job("a", "{run: ls}").replace(CLEAN, "{uses: actions/deploy-pages@0, if: failure()}")
+        )
 
 
 def test_our_variables_come_first(run_jobs: RunJobs, tmp_path: Path) -> None:

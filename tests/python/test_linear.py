@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import threading
@@ -63,7 +64,8 @@ def test_rows_do_not_depend_on_the_number_of_threads() -> None:
     outputs = {
         subprocess.run(
             [sys.executable, "-c", code],
-            env={
+            env=os.environ
+            | {
                 "MLC_LLM_NUM_THREADS": threads,
                 "PYTHONHASHSEED": "0",
                 "PYTHONPATH": ":".join(sys.path),

@@ -6,6 +6,6 @@ of them; between them go only outputs and artifacts.
 """
 
 from workflow_runner.actions import Place, UnknownError
-from workflow_runner.run import JobRun, Runner
+from workflow_runner.run import JobRun, Runner, in_order, read
 
-__all__ = ["JobRun", "Place", "Runner", "UnknownError"]
+__all__ = ["JobRun", "Place", "Runner", "UnknownError", "in_order", "read"]

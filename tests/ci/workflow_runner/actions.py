@@ -37,11 +37,18 @@ class Place:
     pages: Path  # what is served after a deployment
 
 
-def checkout(place: Place, options: Options) -> None:
-    """Clean the clone: everything that git ignores goes, but nox's environments."""
+def clean(workspace: Path) -> None:
+    """Remove everything from the clone that git does not track, but nox's environments."""
+    listed = ["git", "ls-files", "-z", "--others", "--directory"]
+    done = subprocess.run(listed, cwd=workspace, check=True, capture_output=True, text=True)
+    for name in {*done.stdout.split("\0")} - {"", ".nox/"}:
+        path = workspace / name
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
+
+
+def checkout(_: Place, options: Options) -> None:
+    """Do nothing: the runner has cleaned the clone for the job."""
     expect(options, {"fetch-depth", "persist-credentials"})
-    clean = ["git", "clean", "-ffdX", "--quiet", "--exclude=!.nox"]
-    subprocess.run(clean, cwd=place.workspace, check=True)
 
 
 def login(place: Place, options: Options) -> None:
@@ -53,7 +60,7 @@ def login(place: Place, options: Options) -> None:
 
 
 def upload_artifact(place: Place, options: Options) -> None:
-    """Copy a folder, or what a pattern matches, into an artifact that there is not yet."""
+    """Copy what patterns match, and folders hold, into an artifact that there is not yet."""
     expect(options, {"name", "path", "retention-days", "if-no-files-found"})
     target = place.artifacts / options["name"]
     assert not target.exists(), f"two artifacts are called {target.name}"

@@ -9,11 +9,12 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from graphlib import TopologicalSorter
+from pathlib import Path
 from typing import Any
 
 from ruamel.yaml import YAML
 
-from workflow_runner.actions import ACTIONS, Place, UnknownError, expect
+from workflow_runner.actions import ACTIONS, Place, UnknownError, clean, expect
 from workflow_runner.expressions import as_text, evaluate, fill
 
 WORKFLOW = {"name", "on", "permissions", "concurrency", "defaults", "jobs"}
@@ -33,49 +34,45 @@ class JobRun:
 
     name: str
     ok: bool = True
+    checked_out: bool = False
     outputs: dict[str, str] = field(default_factory=dict)
     commands: list[str] = field(default_factory=list)
-    seconds: float = 0.0
 
 
 class Runner:
-    """One clone with the workflows of its commit.
+    """One workflow of a clone, whose jobs are run one after the other.
 
     `variables` are GitHub's own and those that lead to servers on this machine; they come before
     what a workflow says, so that `REGISTRY: ghcr.io` is the registry here.
     """
 
     def __init__(
-        self, place: Place, github: Mapping[str, str], variables: Mapping[str, str]
+        self, path: str, place: Place, github: Mapping[str, str], variables: Mapping[str, str]
     ) -> None:
         self.place, self.github, self.variables = place, github, variables
-        self.jobs: list[JobRun] = []
+        self.workflow = read(place.workspace / path)
+        self.outputs: Contexts = {}  # of each job that was run
 
-    def read(self, path: str) -> dict[str, Any]:
-        """Return a workflow of the clone."""
-        text = (self.place.workspace / path).read_text(encoding="utf-8")
-        workflow: dict[str, Any] = YAML(typ="safe").load(text)
-        expect(workflow, WORKFLOW)
-        return workflow
-
-    def run(self, path: str) -> dict[str, str]:
-        """Run a workflow and return its outputs; raises AssertionError when a job failed."""
-        workflow = self.read(path)
-        jobs = workflow["jobs"]
-        order = TopologicalSorter({name: as_list(job.get("needs")) for name, job in jobs.items()})
-        done: Contexts = {}
-        for name in order.static_order():
-            needs = {need: done[need] for need in as_list(jobs[name].get("needs"))}
-            done[name] = {"outputs": self.run_job(name, jobs[name], needs)}
-        call = workflow["on"].get("workflow_call") or {}
+    def run(self) -> dict[str, str]:
+        """Run every job and return the workflow's outputs."""
+        for name in in_order(self.workflow):
+            self.run_job(name)
+        call = self.workflow["on"].get("workflow_call") or {}
         outputs = {key: output["value"] for key, output in call.get("outputs", {}).items()}
-        return dict(fill(outputs, {"jobs": done}))
+        return dict(fill(outputs, {"jobs": self.outputs}))
 
-    def run_job(self, name: str, job: Mapping[str, Any], needs: Contexts) -> dict[str, str]:
-        """Run a job, in each row of its matrix, and return its outputs."""
+    def run_job(self, name: str) -> list[JobRun]:
+        """Run a job, in each row of its matrix; raises AssertionError when it failed.
+
+        Its needs were run before: their outputs are all that it has of them.
+        """
+        job = self.workflow["jobs"][name]
+        needs = {need: self.outputs[need] for need in as_list(job.get("needs"))}
         if "uses" in job:
             expect(job, CALL)
-            return self.run(job["uses"])
+            called = Runner(job["uses"], self.place, self.github, self.variables)
+            self.outputs[name] = {"outputs": called.run()}
+            return []
         expect(job, JOB)
         contexts: Contexts = {"github": self.github, "needs": needs}
         matrix = fill(job.get("strategy", {}).get("matrix", {}), contexts)
@@ -84,12 +81,13 @@ class Runner:
             run = JobRun(fill(job["name"], {"matrix": row}))
             print(f"\n=== {run.name}, on {fill(job['runs-on'], {'matrix': row})}", flush=True)
             start = time.monotonic()
+            clean(self.place.workspace)
             self.run_steps(job, {**contexts, "matrix": row}, run)
-            run.seconds = time.monotonic() - start
-            self.jobs.append(run)
+            print(f"=== {run.name}: {time.monotonic() - start:.0f} s", flush=True)
             runs.append(run)
         assert all(run.ok for run in runs), f"{name} failed"
-        return runs[-1].outputs
+        self.outputs[name] = {"outputs": runs[-1].outputs}
+        return runs
 
     def run_steps(self, job: Mapping[str, Any], contexts: Contexts, run: JobRun) -> None:
         """Run a job's steps; after one that fails only those that ask for it."""
@@ -118,7 +116,9 @@ class Runner:
                 raise UnknownError(f"the runner does not know {action}")
             print(f"--- {action}", flush=True)
             ACTIONS[action](self.place, fill(step.get("with", {}), contexts))
+            run.checked_out |= action == "actions/checkout"
             return
+        assert run.checked_out, "nothing is checked out"
         command = fill(step["run"], contexts)
         print(f"--- {command}", flush=True)
         run.commands.append(command)
@@ -134,6 +134,20 @@ class Runner:
         """Return the variables of a job or a step, with ours in the place of the same ones."""
         filled = {name: as_text(value) for name, value in fill(said or {}, contexts).items()}
         return {name: self.variables.get(name, value) for name, value in filled.items()}
+
+
+def read(path: Path) -> dict[str, Any]:
+    """Return a workflow."""
+    workflow: dict[str, Any] = YAML(typ="safe").load(path.read_text(encoding="utf-8"))
+    expect(workflow, WORKFLOW)
+    return workflow
+
+
+def in_order(workflow: Mapping[str, Any]) -> list[str]:
+    """Return the names of the jobs, each after those that it needs."""
+    jobs = workflow["jobs"]
+    needs = {name: as_list(job.get("needs")) for name, job in jobs.items()}
+    return list(TopologicalSorter(needs).static_order())
 
 
 def as_list(needs: str | list[str] | None) -> list[str]:
