@@ -14,6 +14,12 @@ FILE = Path(os.environ.get("MLC_LLM_FAILED_TESTS", WORK / "failed-tests.txt"))
 PLUGIN = ("-p", "ci.failed_tests")  # what a command of pytest needs for `read_failed`
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    """Leave it to the process that hears of all tests, where xdist has several."""
+    if hasattr(config, "workerinput"):
+        config.pluginmanager.unregister(name=__name__)
+
+
 def pytest_sessionstart() -> None:
     """Forget the run before."""
     FILE.parent.mkdir(parents=True, exist_ok=True)

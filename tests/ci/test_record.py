@@ -237,18 +237,19 @@ def test_fixture(broken): pass
 """
 
 
-def test_failed_tests_are_named(tmp_path: Path) -> None:
+@pytest.mark.parametrize("workers", ["-n0", "-n2"])
+def test_failed_tests_are_named(workers: str, tmp_path: Path) -> None:
     (tmp_path / "test_planted.py").write_text(PLANTED)
     (tmp_path / "test_broken.py").write_text("(")
     command = [sys.executable, "-m", "pytest", *PLUGIN, "-q", "-c", os.devnull, f"{tmp_path}"]
     env = os.environ | {"PYTHONPATH": str(ROOT), "MLC_LLM_FAILED_TESTS": str(tmp_path / "failed")}
-    options = ["--continue-on-collection-errors", "-p", "no:cacheprovider"]
+    options = ["--continue-on-collection-errors", "-p", "no:cacheprovider", workers]
     subprocess.run([*command, *options], cwd=tmp_path, env=env, capture_output=True, check=False)
     names = (tmp_path / "failed").read_text().splitlines()
-    assert names == [
+    assert sorted(names) == [
         "test_broken.py",
-        "test_planted.py::test_it[2]",
         "test_planted.py::test_fixture",
+        "test_planted.py::test_it[2]",
     ]
 
 
