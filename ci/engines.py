@@ -269,6 +269,7 @@ def host_env(
     if system_compiler:
         path.append(os.environ["PATH"])
         env |= {"MLC_LLM_PLATFORM": "auto"}
+        env |= {"CXX": os.environ["CXX"]} if "CXX" in os.environ else {}
     env["PATH"] = os.pathsep.join(path)
     return env
 

@@ -38,7 +38,7 @@ RowBytes ScaleBytes(const MatrixView& view) {
 /// `stride` on the device.
 Allocation UploadRows(Device& device, Uploader& uploader, const void* from, RowBytes row_bytes,
                       std::size_t first, std::size_t rows, std::size_t all_rows, bool paired) {
-  const auto [from_bytes, bytes] = row_bytes;
+  const std::size_t from_bytes = row_bytes.host, bytes = row_bytes.device;
   Allocation memory = device.memory().Allocate(Padded(bytes * rows), Place::kDevice);
   uploader.Write(memory.slice(), bytes * rows, [&](std::size_t offset, std::span<std::byte> part) {
     while (!part.empty()) {

@@ -49,6 +49,15 @@ def test_hermetic_build_ignores_the_hosts_flags(
     assert "from the host" not in env.values()
 
 
+def test_systems_compiler_may_be_named(
+    job: Job, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CXX", "clang++-14")
+    toolchain = Toolchain(tmp_path / "toolchain", "d" * 64)
+    env = host_env(job, toolchain, tmp_path / "src", system_compiler=True)
+    assert env["CXX"] == "clang++-14"
+
+
 def test_source_is_unpacked_where_the_version_does_not_show(job: Job, tmp_path: Path) -> None:
     top = tmp_path / "mlc_llm-1.2.3"
     top.mkdir()
