@@ -3,8 +3,8 @@
 #include <span>
 #include <vector>
 
+#include "cpu/kernels/row_kernels.h"
 #include "cpu/memory.h"
-#include "cpu/row_kernels.h"
 
 namespace mlc::cpu {
 

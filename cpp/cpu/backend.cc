@@ -3,10 +3,10 @@
 #include <algorithm>
 
 #include "cpu/attention.h"
+#include "cpu/kernels/row_kernels.h"
 #include "cpu/matmul.h"
 #include "cpu/memory.h"
 #include "cpu/rotary.h"
-#include "cpu/row_kernels.h"
 #include "runtime/thread_pool.h"
 
 namespace mlc::cpu {

@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <cstdlib>
 #include <cstring>
+#include <iterator>
 #include <stdexcept>
 
 #if defined(_MSC_VER)
@@ -23,17 +24,17 @@ struct Registers {
 };
 
 /// All zero for a leaf that the processor does not have.
-Registers Cpuid(std::uint32_t leaf) {
+Registers Cpuid(std::uint32_t leaf, std::uint32_t subleaf = 0) {
 #if defined(_MSC_VER)
   std::array<int, 4> r;
   __cpuid(r.data(), static_cast<int>(leaf & 0x8000'0000));
   if (static_cast<std::uint32_t>(r[0]) < leaf) return {};
-  __cpuidex(r.data(), static_cast<int>(leaf), 0);
+  __cpuidex(r.data(), static_cast<int>(leaf), static_cast<int>(subleaf));
   return {static_cast<std::uint32_t>(r[0]), static_cast<std::uint32_t>(r[1]),
           static_cast<std::uint32_t>(r[2]), static_cast<std::uint32_t>(r[3])};
 #else
   Registers r{};
-  __get_cpuid_count(leaf, 0, &r.eax, &r.ebx, &r.ecx, &r.edx);
+  __get_cpuid_count(leaf, subleaf, &r.eax, &r.ebx, &r.ecx, &r.edx);
   return r;
 #endif
 }
@@ -54,27 +55,28 @@ constexpr bool HasBits(std::uint64_t value, std::uint64_t bits) { return (value 
 // Bits of Intel's and AMD's manuals.
 constexpr std::uint32_t kFma = 1u << 12, kOsxsave = 1u << 27, kAvx = 1u << 28, kF16c = 1u << 29;
 constexpr std::uint32_t kAvx2 = 1u << 5, kAvx512F = 1u << 16, kAvx512Bw = 1u << 30,
-                        kAvx512Vl = 1u << 31;
+                        kAvx512Vl = 1u << 31, kAvx512Vnni = 1u << 11, kAvxVnni = 1u << 4;
 constexpr std::uint64_t kYmmStates = 0x06, kZmmStates = 0xe6;
 
-Isa BestIsa() {
-  const Registers basic = Cpuid(1);
-  if (!HasBits(basic.ecx, kFma | kOsxsave | kAvx | kF16c)) return Isa::kPortable;
+bool Offers(Isa isa) {
+  if (isa == Isa::kPortable) return true;
+  if (!HasBits(Cpuid(1).ecx, kFma | kOsxsave | kAvx | kF16c)) return false;
   const std::uint64_t saved = SavedStates();
   const Registers extended = Cpuid(7);
-  if (!HasBits(saved, kYmmStates) || !HasBits(extended.ebx, kAvx2)) return Isa::kPortable;
-  const bool avx512 =
-      HasBits(saved, kZmmStates) && HasBits(extended.ebx, kAvx512F | kAvx512Bw | kAvx512Vl);
-  return avx512 ? Isa::kAvx512 : Isa::kAvx2;
+  if (!HasBits(saved, kYmmStates) || !HasBits(extended.ebx, kAvx2)) return false;
+  if (isa == Isa::kAvxVnni) return HasBits(Cpuid(7, 1).eax, kAvxVnni);
+  return isa == Isa::kAvx2 ||
+         (HasBits(saved, kZmmStates) && HasBits(extended.ebx, kAvx512F | kAvx512Bw | kAvx512Vl) &&
+          HasBits(extended.ecx, kAvx512Vnni));
 }
 
 #else
 
-Isa BestIsa() { return Isa::kPortable; }
+bool Offers(Isa isa) { return isa == Isa::kPortable; }
 
 #endif
 
-constexpr std::array kIsas = {Isa::kPortable, Isa::kAvx2, Isa::kAvx512};
+constexpr std::array kIsas = {Isa::kPortable, Isa::kAvx2, Isa::kAvxVnni, Isa::kAvx512};
 
 std::string Names(const std::vector<Isa>& isas) {
   std::string names;
@@ -93,6 +95,8 @@ std::string_view Name(Isa isa) {
       return "portable";
     case Isa::kAvx2:
       return "avx2";
+    case Isa::kAvxVnni:
+      return "avx_vnni";
     case Isa::kAvx512:
       return "avx512";
   }
@@ -100,8 +104,9 @@ std::string_view Name(Isa isa) {
 }
 
 std::vector<Isa> AvailableIsas() {
-  static const Isa best = BestIsa();
-  return {kIsas.begin(), std::find(kIsas.begin(), kIsas.end(), best) + 1};
+  std::vector<Isa> available;
+  std::copy_if(kIsas.begin(), kIsas.end(), std::back_inserter(available), Offers);
+  return available;
 }
 
 Isa ChooseIsa() {

@@ -7,9 +7,10 @@
 namespace mlc::cpu {
 
 /// Instruction sets that kernels are written for, weakest first.
-enum class Isa { kPortable, kAvx2, kAvx512 };
+enum class Isa { kPortable, kAvx2, kAvxVnni, kAvx512 };
 
-/// "portable", "avx2" (with FMA and F16C) or "avx512" (F, BW and VL).
+/// "portable", "avx2" (with FMA and F16C), "avx_vnni" (avx2 with VNNI) or "avx512" (F, BW, VL and
+/// VNNI).
 std::string_view Name(Isa isa);
 
 /// What the processor offers and the operating system saves, weakest first; never empty.

@@ -2,34 +2,12 @@
 
 #include <algorithm>
 
-#include "cpu/isa.h"
-#include "cpu/matmul_kernels.h"
+#include "cpu/kernels/matmul_kernels.h"
 #include "cpu/widen.h"
 #include "runtime/thread_pool.h"
 
 namespace mlc::cpu {
 namespace {
-
-#if defined(__x86_64__) || defined(_M_X64)
-constexpr MatMulKernels kAvx2Kernels = {avx2::Quantize, avx2::MultiplyFloat32,
-                                        avx2::MultiplyFloat16, avx2::MultiplyQ4Float16,
-                                        avx2::MultiplyQ4Float32};
-#endif
-
-const MatMulKernels& ChooseKernels() {
-#if defined(__x86_64__) || defined(_M_X64)
-  switch (ChooseIsa()) {
-    case Isa::kAvx512:  // has no kernels of its own yet
-    case Isa::kAvx2:
-      return kAvx2Kernels;
-    case Isa::kPortable:
-      break;
-  }
-#else
-  ChooseIsa();  // for its errors
-#endif
-  return kPortableMatMul;
-}
 
 MultiplyFunction ChooseMultiply(const MatMulKernels& kernels, Encoding encoding) {
   switch (encoding) {
@@ -65,7 +43,7 @@ std::int64_t BytesPerRow(const MatrixView& m) {
 
 }  // namespace
 
-MatMul::MatMul() : kernels_(&ChooseKernels()) {}
+MatMul::MatMul() : kernels_(&ChooseMatMulKernels()) {}
 
 void MatMul::operator()(const MatrixView& m, const float* bias, const float* x, std::int64_t rows,
                         float* out) {
@@ -81,14 +59,15 @@ void MatMul::operator()(const MatrixView& m, const float* bias, const float* x, 
                      .out = out};
   ThreadPool& pool = ThreadPool::Global();
   if (m.quantized()) {
-    const std::int64_t pairs = (m.groups() + 1) / 2;
-    const auto groups = static_cast<std::size_t>(rows * pairs * 2);
-    if (scales_.size() < groups) {
-      values_.resize(groups * 32);
-      scales_.resize(groups);
-      offsets_.resize(groups);
+    const std::int64_t block = kernels_->block_groups;
+    const std::int64_t groups = (m.groups() + block - 1) / block * block;
+    const auto count = static_cast<std::size_t>(rows * groups);
+    if (scales_.size() < count) {
+      values_.resize(count * 32);
+      scales_.resize(count);
+      offsets_.resize(count);
     }
-    product.quantized = {pairs, values_.data(), scales_.data(), offsets_.data()};
+    product.quantized = {groups, values_.data(), scales_.data(), offsets_.data()};
     pool.ParallelFor(rows, kMinValuesPerChunk / m.cols + 1,
                      [&](std::int64_t begin, std::int64_t end) {
                        for (std::int64_t row = begin; row < end; ++row) {

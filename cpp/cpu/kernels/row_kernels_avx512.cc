@@ -1,6 +1,6 @@
-#include "cpu/vector_avx512.h"
+#include "cpu/kernels/vector_avx512.h"
 // Written in terms of Vector:
-#include "cpu/attention_tile.inc.h"
+#include "cpu/kernels/attention_tile.inc.h"
 
 namespace mlc::cpu {
 

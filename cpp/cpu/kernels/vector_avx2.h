@@ -12,7 +12,7 @@ namespace {
 /// Eight floats of AVX2.
 struct Avx2Vector {
   static constexpr int kLanes = 8;
-  static constexpr int kRegisters = 16;  // or more
+  static constexpr int kRegisters = 16;
   static constexpr int kWideBlock = 4;
   __m256 lanes;
 

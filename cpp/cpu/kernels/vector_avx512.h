@@ -12,7 +12,7 @@ namespace {
 /// Sixteen floats of AVX-512.
 struct Avx512Vector {
   static constexpr int kLanes = 16;
-  static constexpr int kRegisters = 16;  // or more
+  static constexpr int kRegisters = 32;
   static constexpr int kWideBlock = 4;
   __m512 lanes;
 

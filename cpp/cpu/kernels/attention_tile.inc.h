@@ -9,8 +9,8 @@
 #include <cstdint>
 #include <limits>
 
-#include "cpu/elementwise.inc.h"
-#include "cpu/row_kernels.h"
+#include "cpu/kernels/elementwise.inc.h"
+#include "cpu/kernels/row_kernels.h"
 
 namespace mlc::cpu {
 namespace {

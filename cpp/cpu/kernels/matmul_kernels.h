@@ -12,10 +12,10 @@ namespace mlc::cpu {
 
 /// Rows of x as int8, in the order in which a byte of a quantized weight holds two values.
 struct QuantizedRows {
-  std::int64_t pairs = 0;           ///< of groups in a row; zeros fill the last
-  std::int8_t* values = nullptr;    ///< [rows, pairs, even k or odd k, 2 groups, 16]
-  float* scales = nullptr;          ///< [rows, 2 * pairs]
-  std::int32_t* offsets = nullptr;  ///< [rows, 2 * pairs], 7 * (sum of the group's values)
+  std::int64_t groups = 0;          ///< in a row, whole blocks of them; zeros fill the last block
+  std::int8_t* values = nullptr;    ///< [rows, blocks, even k or odd k, groups of a block, 16]
+  float* scales = nullptr;          ///< [rows, groups]
+  std::int32_t* offsets = nullptr;  ///< [rows, groups], 7 * (sum of the group's values)
 };
 
 /// One product: MatMul's arguments, and x quantized where the matrix is.
@@ -47,18 +47,17 @@ using MultiplyFunction = void (*)(const Product& product, std::int64_t begin, st
 
 /// The kernels of one instruction set, by encoding of the matrix.
 struct MatMulKernels {
+  std::int64_t block_groups;  ///< of QuantizedRows
   QuantizeFunction quantize;
   MultiplyFunction float32, float16, q4_float16, q4_float32;
 };
 
 extern const MatMulKernels kPortableMatMul;
+extern const MatMulKernels kAvx2MatMul;
+extern const MatMulKernels kAvxVnniMatMul;
+extern const MatMulKernels kAvx512MatMul;
 
-namespace avx2 {
-void Quantize(const Product& product, std::int64_t row);
-void MultiplyQ4Float16(const Product& product, std::int64_t begin, std::int64_t end);
-void MultiplyQ4Float32(const Product& product, std::int64_t begin, std::int64_t end);
-void MultiplyFloat16(const Product& product, std::int64_t begin, std::int64_t end);
-void MultiplyFloat32(const Product& product, std::int64_t begin, std::int64_t end);
-}  // namespace avx2
+/// Those of ChooseIsa().
+const MatMulKernels& ChooseMatMulKernels();
 
 }  // namespace mlc::cpu

@@ -1,6 +1,6 @@
-#include "cpu/vector_portable.h"
+#include "cpu/kernels/vector_portable.h"
 // Written in terms of Vector:
-#include "cpu/attention_tile.inc.h"
+#include "cpu/kernels/attention_tile.inc.h"
 
 namespace mlc::cpu {
 

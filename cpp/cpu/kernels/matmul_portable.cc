@@ -2,7 +2,7 @@
 #include <bit>
 #include <cmath>
 
-#include "cpu/matmul_kernels.h"
+#include "cpu/kernels/matmul_kernels.h"
 #include "cpu/widen.h"
 
 namespace mlc::cpu {
@@ -14,7 +14,7 @@ constexpr float kRound = 0x1.8p23f;
 void Quantize(const Product& product, std::int64_t row) {
   const QuantizedRows& quantized = product.quantized;
   const float* x = product.x + row * product.cols;
-  for (std::int64_t group = 0; group < 2 * quantized.pairs; ++group) {
+  for (std::int64_t group = 0; group < quantized.groups; ++group) {
     const std::int64_t first = group * 32;
     const std::int64_t count = std::clamp<std::int64_t>(product.cols - first, 0, 32);
     std::int32_t largest = 0;  // as bits: those of a NaN are above all others
@@ -24,17 +24,17 @@ void Quantize(const Product& product, std::int64_t row) {
     const float limit = std::bit_cast<float>(largest);
     const bool usable = limit >= kSmallestLimit && std::isfinite(limit);
     const float inverse = usable ? 127 / limit : 0;
-    std::int8_t* values =
-        quantized.values + (row * quantized.pairs + group / 2) * 64 + group % 2 * 16;
+    const std::int64_t index = row * quantized.groups + group;
+    std::int8_t* values = quantized.values + index * 32;
     std::int32_t sum = 0;
     for (std::int64_t i = 0; i < 32; ++i) {
       const float rounded = usable && i < count ? (x[first + i] * inverse + kRound) - kRound : 0;
       const auto value = static_cast<std::int8_t>(rounded);
-      values[i % 2 * 32 + i / 2] = value;
+      values[i % 2 * 16 + i / 2] = value;
       sum += value;
     }
-    quantized.scales[row * quantized.pairs * 2 + group] = limit < kSmallestLimit ? 0 : limit / 127;
-    quantized.offsets[row * quantized.pairs * 2 + group] = 7 * sum;
+    quantized.scales[index] = limit < kSmallestLimit ? 0 : limit / 127;
+    quantized.offsets[index] = 7 * sum;
   }
 }
 
@@ -46,13 +46,13 @@ float MultiplyRow(const std::uint8_t* bytes, const Scale* scales, std::int64_t g
                   const QuantizedRows& x, std::int64_t row) {
   float total = 0;
   for (std::int64_t group = 0; group < groups; ++group) {
-    const std::int8_t* values = x.values + (row * x.pairs + group / 2) * 64 + group % 2 * 16;
+    const std::int64_t index = row * x.groups + group;
+    const std::int8_t* values = x.values + index * 32;
     std::int32_t sum = 0;
     for (std::int64_t i = 0; i < 16; ++i) {
       const std::uint8_t byte = bytes[group * 16 + i];
-      sum += (byte & 0xf) * values[i] + (byte >> 4) * values[i + 32];
+      sum += (byte & 0xf) * values[i] + (byte >> 4) * values[i + 16];
     }
-    const std::int64_t index = row * x.pairs * 2 + group;
     const float scale = ToFloat(scales[group]) * x.scales[index];
     total += static_cast<float>(sum - x.offsets[index]) * scale;
   }
@@ -103,7 +103,11 @@ void MultiplyFloat(const Product& product, std::int64_t begin, std::int64_t end)
 
 }  // namespace
 
-const MatMulKernels kPortableMatMul = {Quantize, MultiplyFloat<float>, MultiplyFloat<std::uint16_t>,
-                                       MultiplyQ4<std::uint16_t>, MultiplyQ4<float>};
+const MatMulKernels kPortableMatMul = {1,
+                                       Quantize,
+                                       MultiplyFloat<float>,
+                                       MultiplyFloat<std::uint16_t>,
+                                       MultiplyQ4<std::uint16_t>,
+                                       MultiplyQ4<float>};
 
 }  // namespace mlc::cpu

@@ -4,7 +4,7 @@
 
 #include <cstdint>
 
-#include "cpu/row_kernels.h"
+#include "cpu/kernels/row_kernels.h"
 
 namespace mlc::cpu {
 namespace {

@@ -1,0 +1,13 @@
+#include "cpu/kernels/dot_avx2.h"
+// Written in terms of it:
+#include "cpu/kernels/float_matmul.inc.h"
+#include "cpu/kernels/q4_matmul.inc.h"
+#include "cpu/kernels/quantize_x86.inc.h"
+
+namespace mlc::cpu {
+
+const MatMulKernels kAvx2MatMul = {Integers::kGroups,           Quantize,
+                                   floats::Multiply<float>,     floats::Multiply<std::uint16_t>,
+                                   q4::Multiply<std::uint16_t>, q4::Multiply<float>};
+
+}  // namespace mlc::cpu

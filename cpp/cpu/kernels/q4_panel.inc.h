@@ -1,0 +1,167 @@
+#pragma once
+
+// A 4-bit matrix times many rows of x: a panel of its rows is unpacked into L1 and used for them.
+
+#include "cpu/kernels/q4_rows.inc.h"
+
+namespace mlc::cpu::q4 {
+namespace {
+
+constexpr int kLanes = Vector::kLanes;
+constexpr int kPanelGroups = 32;
+constexpr int kPanelVectors = static_cast<int>(kPanel) / kLanes;
+constexpr int kXRows = 64;  // that share an unpacked panel
+static_assert(kLanes == 4 * kGroups);
+
+struct Panel {
+  /// [group, 4 even and 4 odd steps of 4 k each, row of the matrix, 4 k]
+  alignas(64) std::uint8_t bytes[kPanelGroups][8][kPanel][4];
+  alignas(64) float scales[kPanelGroups][kPanel];
+  /// Sums so far of every kGroups-th group, beginning with each.
+  alignas(64) float totals[kXRows][kGroups][kPanel];
+};
+
+/// A block of kLanes rows of a matrix, which are `row` and those after it in the panel.
+template <typename Scale>
+void Unpack(const Rows<Scale, kLanes>& rows, std::int64_t block, int row, Panel& panel) {
+  Vector scales[kGroups][kBlockVectors];  // [fours of rows, groups]
+  for (int four = 0; four < kGroups; ++four) LoadScales(rows.scales + 4 * four, scales[four]);
+  for (int v = 0; v < kBlockVectors; ++v) {
+    const std::int64_t first = block + v * kGroups;
+    Vector group_scales[kGroups];
+    for (int four = 0; four < kGroups; ++four) group_scales[four] = scales[four][v];
+    TransposeGroups(group_scales);
+    for (int g = 0; g < kGroups; ++g) group_scales[g].Store(&panel.scales[first + g][row]);
+
+    Integers words[kGroups][4];  // [fours of rows, step]
+    for (int four = 0; four < kGroups; ++four) {
+      for (int i = 0; i < 4; ++i) {
+        words[four][i] = Integers::Load(rows.bytes[4 * four + i] + v * kGroups * 16);
+      }
+      TransposeWords(words[four]);
+    }
+    for (int step = 0; step < 4; ++step) {
+      Integers groups[kGroups];
+      for (int four = 0; four < kGroups; ++four) groups[four] = words[four][step];
+      TransposeGroups(groups);
+      for (int g = 0; g < kGroups; ++g) {
+        LowNibbles(groups[g]).Store(panel.bytes[first + g][step][row]);
+        HighNibbles(groups[g]).Store(panel.bytes[first + g][step + 4][row]);
+      }
+    }
+  }
+}
+
+/// Adds the products of the panel's `groups` groups and `x_rows` rows of x.
+template <int x_rows>
+void AddTile(const QuantizedRows& x, std::int64_t first_group, std::int64_t groups,
+             std::int64_t x_row, const Panel& panel, float (*totals)[kGroups][kPanel]) {
+  const std::int64_t stride = x.groups;
+  const std::int8_t* values = x.values + (x_row * stride + first_group) * 32;
+  const float* x_scales = x.scales + x_row * stride + first_group;
+  const std::int32_t* offsets = x.offsets + x_row * stride + first_group;
+  for (int first = 0; first < kGroups; ++first) {
+    Vector sums[x_rows][kPanelVectors];
+    for (int r = 0; r < x_rows; ++r) {
+      for (int v = 0; v < kPanelVectors; ++v) {
+        sums[r][v] = Vector::Load(totals[r][first] + v * kLanes);
+      }
+    }
+    for (std::int64_t group = first; group < groups; group += kGroups) {
+      const std::int8_t* group_values = values + (group - first) * 32 + first * 16;
+      const auto& steps = panel.bytes[group];
+      Sums products[x_rows][kPanelVectors];
+#pragma GCC unroll 8
+      for (int step = 0; step < 8; ++step) {
+        Integers weights[kPanelVectors];
+        for (int v = 0; v < kPanelVectors; ++v)
+          weights[v] = Integers::Load(steps[step][v * kLanes]);
+        for (int r = 0; r < x_rows; ++r) {
+          const Integers input =
+              RepeatFour(group_values + r * stride * 32 + step / 4 * kGroups * 16 + step % 4 * 4);
+          for (int v = 0; v < kPanelVectors; ++v) {
+            products[r][v] =
+                step == 0 ? Dot(weights[v], input) : AddDot(products[r][v], weights[v], input);
+            Pin(products[r][v]);
+          }
+        }
+      }
+      for (int r = 0; r < x_rows; ++r) {
+        const Integers offset = Integers::Broadcast(offsets[r * stride + group]);
+        const Vector x_scale = Vector::Broadcast(x_scales[r * stride + group]);
+        for (int v = 0; v < kPanelVectors; ++v) {
+          const Vector scale = Mul(Vector::Load(panel.scales[group] + v * kLanes), x_scale);
+          const Vector sum = ToFloats(Subtract(Total(products[r][v]), offset));
+          sums[r][v] = MulAdd(sum, scale, sums[r][v]);
+        }
+      }
+    }
+    for (int r = 0; r < x_rows; ++r) {
+      for (int v = 0; v < kPanelVectors; ++v) sums[r][v].Store(totals[r][first] + v * kLanes);
+    }
+  }
+}
+
+/// All of `x_rows` rows, in tiles of `most` rows and less.
+template <int most>
+void AddTiles(const QuantizedRows& x, std::int64_t first_group, std::int64_t groups,
+              std::int64_t x_row, std::int64_t x_rows, const Panel& panel,
+              float (*totals)[kGroups][kPanel]) {
+  for (; x_rows >= most; x_rows -= most, x_row += most, totals += most) {
+    AddTile<most>(x, first_group, groups, x_row, panel, totals);
+  }
+  if constexpr (most > 1) {
+    AddTiles<most / 2>(x, first_group, groups, x_row, x_rows, panel, totals);
+  }
+}
+
+/// Writes a panel's part of a row of the result.
+inline void Finish(const Product& product, std::int64_t n, const float (&totals)[kGroups][kPanel],
+                   std::int64_t x_row) {
+  float sums[kPanel];
+  for (int v = 0; v < kPanelVectors; ++v) {
+    Vector groups[kGroups];
+    for (int g = 0; g < kGroups; ++g) groups[g] = Vector::Load(totals[g] + v * kLanes);
+    AddHalves(groups).Store(sums + v * kLanes);
+  }
+  const std::int64_t left = product.rows - n;
+  const std::int64_t count = left < kPanel ? left : kPanel;
+  float* out = product.out + x_row * product.rows + n;
+  if (product.bias == nullptr) {
+    for (std::int64_t i = 0; i < count; ++i) out[i] = sums[i];
+  } else {
+    for (std::int64_t i = 0; i < count; ++i) out[i] = sums[i] + product.bias[n + i];
+  }
+}
+
+/// A panel of the matrix by rows [first_x_row, last_x_row) of x, kXRows at most.
+template <typename Scale>
+void MultiplyPanel(const Product& product, std::int64_t n, std::int64_t first_x_row,
+                   std::int64_t last_x_row) {
+  constexpr int kTileRows = Vector::kRegisters / 4;
+  Panel panel;
+  const std::int64_t x_rows = last_x_row - first_x_row;
+  for (std::int64_t i = 0; i < x_rows; ++i) {
+    for (auto& totals : panel.totals[i]) {
+      for (int v = 0; v < kPanelVectors; ++v) Vector::Broadcast(0).Store(totals + v * kLanes);
+    }
+  }
+  for (std::int64_t group = 0; group < product.groups; group += kPanelGroups) {
+    const std::int64_t left = product.groups - group;
+    const std::int64_t groups = left < kPanelGroups ? left : kPanelGroups;
+    for (int v = 0; v < kPanelVectors; ++v) {
+      Rows<Scale, kLanes> rows(product, n + v * kLanes);
+      for (std::int64_t block = 0; block < groups; block += kBlockGroups) {
+        rows.Seek(group + block);
+        Unpack(rows, block, v * kLanes, panel);
+      }
+    }
+    AddTiles<kTileRows>(product.quantized, group, groups, first_x_row, x_rows, panel, panel.totals);
+  }
+  for (std::int64_t r = 0; r < x_rows; ++r) {
+    Finish(product, n, panel.totals[r], first_x_row + r);
+  }
+}
+
+}  // namespace
+}  // namespace mlc::cpu::q4
