@@ -129,7 +129,9 @@ def main(arguments: list[str]) -> int:
     if not conditions.differences:
         print("Python, processor, Vulkan, locks and image are those of the record.")
     seen = run_again(record, checkout, conditions)
-    verdict = judge(record.failure if failed else None, seen)
+    here = this_machine()
+    elsewhere = (here.system, here.machine) != (record.machine.system, record.machine.machine)
+    verdict = judge(record.failure if failed else None, seen, elsewhere=elsewhere)
     report(record, verdict, checkout)
     return STATUS[verdict.word]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 from ci.record import Failure
@@ -9,6 +10,9 @@ from ci.record import Failure
 REPRODUCED, NOT_REPRODUCED, DIFFERENT = "reproduced", "not reproduced", "a different failure"
 # 1 and 2 are of errors and wrong options, as in every session.
 STATUS = {REPRODUCED: 0, NOT_REPRODUCED: 3, DIFFERENT: 4}
+
+# Where a smoke test ran: the end of "smoke: import, python 3.12 under Wine, oldest apache-tvm-ffi".
+PLACE = re.compile(r",? python \d+\.\d+(?: under \w+)?, \w+ apache-tvm-ffi$")
 
 
 @dataclass(frozen=True)
@@ -19,10 +23,12 @@ class Verdict:
     reasons: tuple[str, ...]
 
 
-def judge(recorded: Failure | None, seen: Failure | None) -> Verdict:
+def judge(recorded: Failure | None, seen: Failure | None, *, elsewhere: bool = False) -> Verdict:
     """Compare phase, failed tests and exit status.
 
     `recorded` is None where no more is known than that it failed; `seen` where all went well.
+    `elsewhere` is true for another kind of machine, whose smoke tests have other Pythons: then
+    their names are compared without them.
     """
     if seen is None:
         return Verdict(NOT_REPRODUCED, ("the session passes here",))
@@ -31,7 +37,10 @@ def judge(recorded: Failure | None, seen: Failure | None) -> Verdict:
     reasons = []
     if recorded.phase != seen.phase:
         reasons.append(f"phase: {recorded.phase or 'none'} there, {seen.phase or 'none'} here")
-    there, here = set(recorded.failed), set(seen.failed)
+    there, here = (
+        {PLACE.sub("", name) if elsewhere else name for name in failure.failed}
+        for failure in (recorded, seen)
+    )
     reasons += [f"failed there only: {name}" for name in sorted(there - here)]
     reasons += [f"failed here only: {name}" for name in sorted(here - there)]
     if recorded.status != seen.status:

@@ -42,6 +42,30 @@ def test_verdict_compares_phase_tests_and_status(
     assert verdict.reasons[0].startswith(reason)
 
 
+@pytest.mark.parametrize(
+    ("there", "here", "same"),
+    [
+        (
+            "smoke: import, python 3.13, oldest",
+            "smoke: import, python 3.12 under Wine, newest",
+            True,
+        ),
+        ("smoke: python 3.10, oldest", "smoke: python 3.12 under Wine, oldest", True),
+        ("smoke: import, python 3.13, oldest", "smoke: a model, python 3.13, oldest", False),
+    ],
+)
+def test_smoke_tests_of_another_kind_of_machine_have_other_pythons(
+    there: str,
+    here: str,
+    same: bool,  # noqa: FBT001
+) -> None:
+    recorded, seen = (
+        replace(FAILURE, failed=(f"smoke: {name} apache-tvm-ffi",)) for name in (there, here)
+    )
+    assert judge(recorded, seen).word == DIFFERENT
+    assert judge(recorded, seen, elsewhere=True).word == (REPRODUCED if same else DIFFERENT)
+
+
 def test_lane_without_a_record_only_has_to_fail() -> None:
     assert judge(None, FAILURE).word == REPRODUCED
     assert judge(None, None).word == NOT_REPRODUCED
