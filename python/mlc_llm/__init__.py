@@ -1,4 +1,4 @@
-"""Language models in MLC's formats: convert them, run them on the CPU, talk to them.
+"""Language models in MLC's formats: convert them, run them on the CPU or a GPU, talk to them.
 
 The native library is loaded by the first call that needs it, so importing the package is quick and
 imports neither NumPy nor TVM FFI.
