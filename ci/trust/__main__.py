@@ -47,6 +47,12 @@ def parse_arguments(arguments: list[str]) -> argparse.Namespace:
         default="auto",
         help="where --rebuild builds (default: %(default)s)",
     )
+    parser.add_argument(
+        "--lane",
+        action="append",
+        metavar="ID",
+        help="rebuild this lane only; may be given more than once (default: every lane)",
+    )
     return parser.parse_args(arguments)
 
 
@@ -70,7 +76,7 @@ def check(files: Files, place: Place | None, options: argparse.Namespace) -> Ite
     yield from check_statements(files)
     yield run_check("attestations", partial(check_attestations, place=place), files)
     if options.rebuild:
-        yield from rebuild(files, options.engine, WORK / "verify" / "rebuild")
+        yield from rebuild(files, options.lane, options.engine, WORK / "verify" / "rebuild")
     else:
         yield Check("rebuild", NOT_RUN, "`--rebuild` builds every wheel again and compares")
 

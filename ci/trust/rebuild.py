@@ -6,23 +6,30 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from ci.checks import FAILED, NOT_RUN, PASSED, Check
 from ci.clones import clone
+from ci.errors import FactoryError
 from ci.manifest import WheelRecord, hash_file, read_manifest
 from ci.process import call_patiently
 from ci.same_bytes import differences
 from ci.trust.statements import Files
 
 
-def rebuild(files: Files, engine: str, work: Path) -> Iterator[Check]:
-    """Build each lane in a clean clone of the tag, from nothing; yield whether it is the same.
+def rebuild(files: Files, lanes: Sequence[str] | None, engine: str, work: Path) -> Iterator[Check]:
+    """Build `lanes` in a clean clone of the tag, from nothing; yield whether they are the same.
 
-    `work` is emptied first, and keeps the clone with its logs. $MLC_LLM_OBJECTS lets it use
-    compiled objects that are there already.
+    Without `lanes`, all that the release has. `work` is emptied first, and keeps the clone with its
+    logs. $MLC_LLM_OBJECTS lets it use compiled objects that are there already. Raises FactoryError
+    for a lane that the release has not.
     """
+    wheels = {wheel.lane: wheel for wheel in files.manifest.wheels}
+    if absent := sorted({*(lanes or ())} - {*wheels}):
+        raise FactoryError(
+            f"the release has no lane {absent[0]}.", hint=f"It has {', '.join(wheels)}."
+        )
     shutil.rmtree(work, ignore_errors=True)
     work.mkdir(parents=True)
     checkout = clone(work / "checkout", files.root)
@@ -31,8 +38,8 @@ def rebuild(files: Files, engine: str, work: Path) -> Iterator[Check]:
         yield Check("rebuild", NOT_RUN, f"this clone has no tag {files.tag}: fetch it")
         return
     env = {"MLC_LLM_OBJECTS": str(work / "objects"), **os.environ}
-    for wheel in files.manifest.wheels:
-        yield _rebuild_wheel(files, wheel, checkout, ["--engine", engine], env)
+    for lane in lanes or wheels:
+        yield _rebuild_wheel(files, wheels[lane], checkout, ["--engine", engine], env)
     if (checkout / "wheelhouse").exists():
         again = read_manifest(checkout / "wheelhouse").sdist
         same = again == files.manifest.sdist

@@ -15,7 +15,7 @@ from github_runs import TOKEN, run
 from releases import LANES, RELEASED, SUBJECTS, TAG, git, write_repository, write_wheelhouse
 from wheels import good_files, write_wheel
 
-from ci.checks import FAILED, NOT_RUN, PASSED
+from ci.checks import FAILED, NOT_RUN, PASSED, Check
 from ci.errors import FactoryError
 from ci.manifest import hash_file
 from ci.release.gate import gather
@@ -235,10 +235,22 @@ def test_signatures_that_cannot_be_checked_are_not_run(
 # Building again
 
 
+def again(files: Files, tmp_path: Path) -> list[Check]:
+    return [*rebuild(files, None, "host", tmp_path / "rebuild")]
+
+
 def test_rebuild_of_the_same_bytes_passes(files: Files, tmp_path: Path) -> None:
-    found = {check.name: check.status for check in rebuild(files, "host", tmp_path / "rebuild")}
+    found = {check.name: check.status for check in again(files, tmp_path)}
     names = {*(f"rebuild: {lane}" for lane in RELEASED), "rebuild: sdist"}
     assert found == dict.fromkeys(names, PASSED)
+
+
+def test_lanes_may_be_chosen(files: Files, tmp_path: Path) -> None:
+    lane = [*RELEASED][-1]
+    found = [check.name for check in rebuild(files, [lane], "host", tmp_path / "rebuild")]
+    assert found == [f"rebuild: {lane}", "rebuild: sdist"]
+    with pytest.raises(FactoryError, match=r"the release has no lane amiga-68k\. It has linux-"):
+        [*rebuild(files, ["amiga-68k"], "host", tmp_path / "rebuild")]
 
 
 def test_rebuild_that_differs_fails_and_says_where(files: Files, tmp_path: Path) -> None:
@@ -252,7 +264,7 @@ def test_rebuild_that_differs_fails_and_says_where(files: Files, tmp_path: Path)
             entry.update(sha256=hash_file(path), size=path.stat().st_size)
 
     edit(built, "manifest.json", change)
-    found = {check.name: check for check in rebuild(files, "host", tmp_path / "rebuild")}
+    found = {check.name: check for check in again(files, tmp_path)}
     (lane,) = (lane for lane, row in RELEASED.items() if row.platform in wheel.name)
     assert found["rebuild: sdist"].status == FAILED
     assert found[f"rebuild: {lane}"].status == FAILED
@@ -262,12 +274,12 @@ def test_rebuild_that_differs_fails_and_says_where(files: Files, tmp_path: Path)
 def test_rebuild_that_cannot_be_done_is_not_run(files: Files, tmp_path: Path) -> None:
     write_noxfile(files.root, Path("/nowhere"), fails=True)
     git(files.root, "tag", "--force", TAG)
-    assert {check.status for check in rebuild(files, "host", tmp_path / "rebuild")} == {NOT_RUN}
+    assert {check.status for check in again(files, tmp_path)} == {NOT_RUN}
 
 
 def test_rebuild_without_the_tag_is_not_run(files: Files, tmp_path: Path) -> None:
     git(files.root, "tag", "--delete", TAG)
-    (only,) = rebuild(files, "host", tmp_path / "rebuild")
+    (only,) = again(files, tmp_path)
     assert (only.status, only.detail) == (NOT_RUN, "this clone has no tag v1.2.3: fetch it")
 
 
