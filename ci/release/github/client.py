@@ -71,24 +71,26 @@ class Client:
     def get(self, path: str) -> Any:
         """Return the JSON of `path` below the repository, or None for what is not there."""
         response = self.request("GET", f"{self.base}{path}", absent=True)
-        return None if response.status_code == httpx.codes.NOT_FOUND else response.json()
+        return None if response.status_code == httpx.codes.NOT_FOUND else _json(response)
 
     def pages(self, path: str) -> Iterator[dict[str, Any]]:
         """Yield every item of a list, page after page."""
         url: str | None = f"{self.base}{path}?per_page=100"
         while url:
             response = self.request("GET", url)
-            yield from response.json()
+            yield from _json(response)
             url = response.links.get("next", {}).get("url")
 
     def send(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> Any:
         """Change something below the repository and return the answer's JSON, if it has any."""
         response = self.request(method, f"{self.base}{path}", json=body)
-        return response.json() if response.content else None
+        return _json(response) if response.content else None
 
     def delete(self, path: str) -> None:
         """Delete something, unless it has gone already."""
-        self.request("DELETE", f"{self.base}{path}", absent=True)
+        response = self.request("DELETE", f"{self.base}{path}", absent=True)
+        if response.content and response.is_success:
+            raise TroubleError(f"DELETE {response.request.url.path}: a page came back")
 
     def upload(self, url: str, path: Path, progress: Callable[[int], object]) -> None:
         """Upload a file to a release's own upload address; `progress` is told of bytes sent."""
@@ -103,7 +105,7 @@ class Client:
         headers = {"Content-Type": "application/octet-stream", "Content-Length": size}
         # `params` would replace the address's own query, were there one.
         target = httpx.URL(url.partition("{")[0]).copy_merge_params({"name": path.name})
-        self.request("POST", str(target), content=chunks(), headers=headers)
+        _json(self.request("POST", str(target), content=chunks(), headers=headers))
 
     def download(self, path: str, target: Path) -> None:
         """Write an asset's bytes to `target`; the token stays behind where GitHub sends us on."""
@@ -121,7 +123,7 @@ class Client:
         what = f"{method} {httpx.URL(url).path}"
         try:
             response = self.http.request(method, url, **content)
-        except httpx.TransportError as error:
+        except httpx.RequestError as error:
             reason = str(error) or type(error).__name__
             raise TroubleError(self.redacted(f"{what}: {reason}")) from None
         status = response.status_code
@@ -169,6 +171,15 @@ class Client:
         else:
             text = f"{what}: GitHub answered {status}: {said}."
         return RefusedError(self.redacted(text), hint=hint, status=status, codes=codes)
+
+
+def _json(response: httpx.Response) -> Any:
+    """Return an answer's JSON; raises TroubleError for a page that something put between us."""
+    try:
+        return response.json()
+    except ValueError:
+        request = response.request
+        raise TroubleError(f"{request.method} {request.url.path}: no JSON came back") from None
 
 
 def _message(response: httpx.Response) -> tuple[str, tuple[str, ...]]:

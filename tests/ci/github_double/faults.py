@@ -23,12 +23,13 @@ class Fault:
     served: bool = False
     headers: dict[str, str] = field(default_factory=dict)
     message: str = "planted"
+    page: bytes = b""  # sent instead of JSON
     name: str = ""
 
     @property
-    def document(self) -> dict[str, str]:
+    def document(self) -> dict[str, str] | bytes:
         """What is answered instead."""
-        return {"message": self.message}
+        return self.page or {"message": self.message}
 
     def __str__(self) -> str:
         what = self.name or (f"cut {self.cut}" if self.cut else f"{self.status}")
@@ -44,6 +45,7 @@ def every_fault(at: int) -> list[Fault]:
             for status in (500, 502)
             for served in (False, True)
         ),
+        Fault(at, status=200, page=b"<html>Log in to this network</html>", name="200 and a page"),
         Fault(at, status=403, headers={"Retry-After": "30"}, name="403 secondary limit"),
         Fault(
             at,

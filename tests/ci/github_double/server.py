@@ -164,7 +164,8 @@ class _Handler(BaseHTTPRequestHandler):
         self, status: int, document: Any, headers: dict[str, str], *, half: bool = False
     ) -> None:
         """Send an answer, or half of one."""
-        data = b"" if document is None else json.dumps(document).encode()
+        data = document if isinstance(document, bytes) else json.dumps(document).encode()
+        data = b"" if document is None else data
         self.send_response(status)
         for name, value in ({**JSON, **headers} if data else headers).items():
             self.send_header(name, value)
