@@ -5,6 +5,7 @@
 #include <bit>
 #include <utility>
 
+#include "vulkan/matrix_product.h"
 #include "vulkan/memory.h"
 #include "vulkan/shaders/spirv.h"
 
@@ -26,6 +27,11 @@ struct AttendShape {
   float scale, softcap;
 };
 
+struct MatrixShape {
+  std::uint32_t first_row, rows, heads, kv_heads, head_dim, window;
+  float scale, softcap;
+};
+
 struct OneShape {
   std::uint32_t first_row, heads, kv_heads, head_dim, rotary_dim, window;
   float rotary_scale, epsilon, scale, softcap;
@@ -42,6 +48,24 @@ Program Attend() { return {spirv::attend, 5, 1u << 3, sizeof(AttendShape)}; }
 std::uint32_t Size(std::int32_t value) { return static_cast<std::uint32_t>(value); }
 
 std::uint32_t CeilDivide(std::uint32_t a, std::uint32_t b) { return (a + b - 1) / b; }
+
+/// Subgroups of a workgroup of shaders/attend_matrix.comp, each with 16 rows; 0 where it cannot
+/// run.
+std::uint32_t MatrixSubgroups(const Device& device, const DeviceKvCache& cache) {
+  const std::uint32_t dim = cache.padded_dim(), lanes = device.limits().subgroup_size;
+  if (!cache.layout().half || !device.features().subgroup_shuffle || !HasMatrixProduct(device)) {
+    return 0;
+  }
+  for (const std::uint32_t subgroups : {4u, 2u}) {
+    const std::uint32_t tile = 2 * 32 * (dim / 8 + 1) * 16;
+    const std::uint32_t each = 16 * (32 + 4) * 4 + 16 * (32 / 8 + 1) * 16;
+    if (tile + subgroups * each <= device.limits().shared_bytes &&
+        subgroups * lanes <= device.limits().invocations && lanes >= 16) {
+      return subgroups;
+    }
+  }
+  return 0;
+}
 
 /// Workgroups that share the tokens of a row, for any step whose ShapeKey is `key`.
 std::uint32_t SplitsFor(std::uint32_t key, std::int32_t window) {
@@ -146,6 +170,16 @@ void Attention::RecordPrompt(Recorder& recorder, const AttentionSpec& spec,
                   cache.padded_dim(), Size(spec.rotary_dim), spec.rotary_scale, spec.norm_epsilon},
       {Size(spec.heads + 2 * spec.kv_heads), range.count});
   if (out == nullptr) return;
+  if (const std::uint32_t subgroups = MatrixSubgroups(device_, cache); subgroups > 0) {
+    const std::uint32_t size = device_.limits().subgroup_size;
+    recorder.Dispatch(device_.GetKernel({spirv::attend_matrix, 5, 1u << 3, sizeof(MatrixShape)},
+                                        {subgroups * size, size, cache.padded_dim()}),
+                      {qkv, keys, values, *out, step.slice()},
+                      MatrixShape{range.first, range.count, Size(spec.heads), Size(spec.kv_heads),
+                                  Size(spec.head_dim), Size(spec.window), spec.scale, spec.softcap},
+                      {Size(spec.heads), CeilDivide(range.count, subgroups * 16)});
+    return;
+  }
   recorder.Dispatch(
       device_.GetKernel(Attend(), {cache.layout().half, lanes}),
       {qkv, keys, values, *out, step.slice()},

@@ -61,14 +61,17 @@ std::uint32_t SharedBytes(const DeviceMatrix& matrix, const Group& group, const 
 
 /// Gives `tile` the largest piece that fits, and fewer columns where none does.
 void Fit(const Device& device, const DeviceMatrix& matrix, const Group& group, Tile& tile) {
-  const std::uint32_t wide = group.wide();
   for (; tile.columns > 1; tile.columns /= 2) {
-    tile.piece = std::min(matrix.units(), wide);
+    tile.piece = std::min(matrix.units(), group.wide());
     if (SharedBytes(matrix, group, tile) <= device.limits().shared_bytes) break;
   }
+  // Where one row of x is staged in pieces, its squares are added as if it were in one.
+  const std::uint32_t vectors = matrix.quantized() ? 4 : matrix.unit_values() / 4;
+  const std::uint32_t even = tile.columns == 1 ? group.lanes * group.count / vectors : 0;
+  const std::uint32_t step = std::max(group.wide(), even);
   tile.piece = matrix.units();
-  while (tile.piece > wide && SharedBytes(matrix, group, tile) > device.limits().shared_bytes) {
-    tile.piece = (tile.piece - 1) / wide * wide;
+  while (tile.piece > step && SharedBytes(matrix, group, tile) > device.limits().shared_bytes) {
+    tile.piece = (tile.piece - 1) / step * step;
   }
 }
 

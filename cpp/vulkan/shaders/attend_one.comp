@@ -116,26 +116,47 @@ void Store(uint page, uint kv_head, uint position) {
   }
 }
 
-float Score(uint head, uint first_word, bool is_fresh) {
+float Score(uint head, uint first_word) {
   float sum = 0.0;
-  if (is_fresh) {
-    for (uint i = 0; i < kDim; ++i) sum += fresh[head * kDim + i] * fresh[kHeads * kDim + i];
-    return sum;
-  }
   const uint each = kHalf ? 8 : 4;
   [[unroll]] for (uint i = 0; i < kDim / each; ++i) {
     uvec4 word = keys[first_word / 4 + i];
     uint at = head * kDim + i * each;
-    if (kHalf) {
-      [[unroll]] for (uint j = 0; j < 4; ++j) {
+    [[unroll]] for (uint j = 0; j < 4; ++j) {
+      if (kHalf) {
         vec2 k = unpackHalf2x16(word[j]);
         sum = fma(k.x, fresh[at + 2 * j], fma(k.y, fresh[at + 2 * j + 1], sum));
-      }
-    } else {
-      [[unroll]] for (uint j = 0; j < 4; ++j) {
+      } else {
         sum = fma(uintBitsToFloat(word[j]), fresh[at + j], sum);
       }
     }
+  }
+  return sum;
+}
+
+// The scores of the token that is not in the cache yet, a lane group to a head.
+void ScoreFresh(uint at, uint count) {
+  for (uint block = 0; block < kHeads; block += kGroups) {
+    uint head = block + LaneGroup();
+    float sum = 0.0;
+    for (uint i = Lane(); head < kHeads && i < kDim; i += kLanes) {
+      sum = fma(fresh[head * kDim + i], fresh[kHeads * kDim + i], sum);
+    }
+    sum = SumOfLanes(sum);
+    if (head < kHeads && Lane() == 0) {
+      weights[head * kSplit + at] = head < count ? Capped(sum, softcap) : -1.0 / 0.0;
+    }
+  }
+}
+
+// The sum of the weighted values of 32 tokens in the cache: all are read, so that none waits for
+// another, and those without weight may be anything.
+vec2 AddValues(vec2 sum, uint word, uint first_weight, uint pair, uint fresh_token) {
+  [[unroll]] for (uint t = 0; t < 32; ++t) {
+    vec2 v = kHalf ? unpackHalf2x16(value_words[word + t * (kDim / 2) + pair])
+                   : uintBitsToFloat(value_pairs[(word + t * kDim) / 2 + pair]);
+    float weight = t == fresh_token ? 0.0 : weights[first_weight + t];
+    sum = weight > 0.0 ? fma(vec2(weight), v, sum) : sum;
   }
   return sum;
 }
@@ -176,12 +197,14 @@ void main() {
   }
 
   uint first_token = split * kSplit;
+  if (with_key) ScoreFresh(position % kSplit, count);
   for (uint i = lane_id; i < kHeads * kSplit; i += kTotal) {
     uint token = first_token + i % kSplit;
+    if (token == position) continue;
     float score = -1.0 / 0.0;
-    if (token >= begin && token <= position && i / kSplit < count) {
+    if (token >= begin && token < position && i / kSplit < count) {
       uint word = TokenWord(StepPage(row, token), kv_heads, kv_head, token, kDim);
-      score = Capped(Score(i / kSplit, word, token == position), softcap);
+      score = Capped(Score(i / kSplit, word), softcap);
     }
     weights[i] = score;
   }
@@ -217,13 +240,7 @@ void main() {
       uint token0 = first_token + t0;
       if (token0 > position || token0 + 31 < begin) continue;
       uint word = TokenWord(StepPage(row, token0), kv_heads, kv_head, 0, kDim);
-      [[unroll]] for (uint t = 0; t < 32; ++t) {
-        uint token = token0 + t;
-        if (token < begin || token >= position) continue;
-        vec2 v = kHalf ? unpackHalf2x16(value_words[word + t * (kDim / 2) + pair])
-                       : uintBitsToFloat(value_pairs[(word + t * kDim) / 2 + pair]);
-        sum = fma(vec2(weights[head * kSplit + t0 + t]), v, sum);
-      }
+      sum = AddValues(sum, word, head * kSplit + t0, pair, position - token0);
     }
     if (with_key) {
       float weight = weights[head * kSplit + position % kSplit];
@@ -257,14 +274,22 @@ void main() {
   for (uint i = lane_id; i < count * head_dim; i += kTotal) {
     uint head = i / head_dim, at = i % head_dim;
     float most = -1.0 / 0.0, total = 0.0, sum = 0.0;
-    for (uint s = 0; s < splits; ++s) {
-      uint from = (place + s) * stride + head * (kDim + 2);
-      float found = partial[from + kDim];
-      float now = max(most, found);
-      float keep = exp(most - now), take = exp(found - now);
-      total = total * keep + partial[from + kDim + 1] * take;
-      sum = sum * keep + partial[from + at] * take;
-      most = now;
+    for (uint s0 = 0; s0 < splits; s0 += 4) {
+      float maxima[4], totals_there[4], sums[4];  // all are read, so that none waits for another
+      [[unroll]] for (uint s = 0; s < 4; ++s) {
+        uint from = (place + min(s0 + s, splits - 1)) * stride + head * (kDim + 2);
+        maxima[s] = partial[from + kDim];
+        totals_there[s] = partial[from + kDim + 1];
+        sums[s] = partial[from + at];
+      }
+      [[unroll]] for (uint s = 0; s < 4; ++s) {
+        if (s0 + s >= splits) break;
+        float now = max(most, maxima[s]);
+        float keep = exp(most - now), take = exp(maxima[s] - now);
+        total = total * keep + totals_there[s] * take;
+        sum = sum * keep + sums[s] * take;
+        most = now;
+      }
     }
     result[(row * heads + first_head + head) * head_dim + at] = sum / total;
   }

@@ -57,6 +57,7 @@ shared float squares[kNorm ? kColumns * kSubgroups : 1];
 shared float partial[kRows * kColumns * kSubgroups];
 
 float sums[kRows * kColumns];
+float square[kColumns];
 uvec4 next[kRows];
 float next_scale[kRows];
 
@@ -102,15 +103,16 @@ void Fetch(uint unit) {
   }
 }
 
+// Adds the squares of x, in the order of `Stage` with one row of x.
 void AddSquares() {
   [[unroll]] for (uint m = 0; m < kColumns; ++m) {
-    float square = 0.0;
-    for (uint i = gl_LocalInvocationID.x; 4 * i < cols; i += kTotal) {
-      vec4 value = LoadX(m, i);
-      square = Dot(value, value, square);
+    square[m] = 0.0;
+    for (uint i = gl_LocalInvocationID.x; 4 * kItem * i < cols; i += kTotal) {
+      [[unroll]] for (uint k = 0; k < kItem; ++k) {
+        vec4 value = LoadX(m, kItem * i + k);
+        square[m] = Dot(value, value, square[m]);
+      }
     }
-    square = SumOfLanes(square);
-    if (Lane() == 0) squares[m * kSubgroups + LaneGroup()] = square;
   }
 }
 
@@ -124,6 +126,12 @@ void Finish() {
   [[unroll]] for (uint i = 0; i < kRows * kColumns; ++i) {
     float sum = SumOfLanes(sums[i]);
     if (Lane() == 0) partial[i * kSubgroups + LaneGroup()] = sum;
+  }
+  if (kNorm) {
+    [[unroll]] for (uint m = 0; m < kColumns; ++m) {
+      float sum = SumOfLanes(square[m]);
+      if (Lane() == 0) squares[m * kSubgroups + LaneGroup()] = sum;
+    }
   }
   barrier();
 
@@ -153,11 +161,12 @@ void main() {
   uint lane = LaneGroup() % kSpan * kLanes + Lane();
   [[unroll]] for (uint i = 0; i < kRows * kColumns; ++i)
     sums[i] = 0.0;
+  square[0] = 0.0;
   Fetch(lane);  // before all else: it takes longest
   for (uint piece = 0; piece < kPieces; ++piece) {
     if (piece > 0) barrier();
     Stage(piece);
-    if (kNorm && piece == 0) AddSquares();
+    if (kNorm && kColumns > 1 && piece == 0) AddSquares();
     barrier();
     for (uint chunk = 0; chunk < kChunks; ++chunk) {
       uvec4 word[kRows];

@@ -1,6 +1,6 @@
 // float16 and float32 weights.
 const uint kVectors = kEncoding == kFloat16 ? 2 : 1;  // for each unit of W
-const uint kUnitValues = 4 * kVectors;
+const uint kItem = 1;                           // vectors of x that an invocation stages at a time
 const uint kStride = (kPiece + 7) / 8 * 8 + 4;  // keeps what neighbours write off the same banks
 shared vec4 staged[kColumns * kVectors * kStride];
 
@@ -9,7 +9,9 @@ void Stage(uint piece) {
   [[unroll]] for (uint m = 0; m < kColumns; ++m) {
     for (uint i = gl_LocalInvocationID.x; i < count; i += kTotal) {
       uint at = piece * count + i;
-      staged[(m * kVectors + i % kVectors) * kStride + i / kVectors] = LoadX(m, at) * LoadNorm(at);
+      vec4 value = LoadX(m, at);
+      if (kColumns == 1) square[0] = Dot(value, value, square[0]);
+      staged[(m * kVectors + i % kVectors) * kStride + i / kVectors] = value * LoadNorm(at);
     }
   }
 }

@@ -1,7 +1,7 @@
 // 4-bit weights. x counts as 16-bit integers with a scale per 32 values: sums over them are exact,
 // and a device with integer dot products does four products at once.
-const uint kVectors = 4;  // for each unit of W
-const uint kUnitValues = 32;
+const uint kVectors = 4;                        // for each unit of W
+const uint kItem = 2;                           // vectors of x that an invocation stages at a time
 const uint kStride = (kPiece + 7) / 8 * 8 + 2;  // keeps what neighbours write off the same banks
 // Of 8 values: the upper bytes of the even and of the odd ones, then the lower bytes.
 shared uvec4 staged[kColumns * kVectors * kStride];
@@ -35,8 +35,11 @@ void Stage(uint piece) {
       uint at = 2 * (piece * count + i);
       vec4 a = vec4(0.0), b = vec4(0.0);
       if (i < count) {
-        a = LoadX(m, at) * LoadNorm(at);
-        b = LoadX(m, at + 1) * LoadNorm(at + 1);
+        a = LoadX(m, at);
+        b = LoadX(m, at + 1);
+        if (kColumns == 1) square[0] = Dot(b, b, Dot(a, a, square[0]));
+        a *= LoadNorm(at);
+        b *= LoadNorm(at + 1);
       }
       vec4 size = max(abs(a), abs(b));
       float most = max(max(size.x, size.y), max(size.z, size.w));
