@@ -1,18 +1,20 @@
 """`nox -s bench`: `factory` times each phase of a wheel, `core` a model against llama.cpp.
 
+`vulkan` is `core` on a GPU: `nox -s bench -- vulkan --help`.
+
 The figures are printed and written to build/bench/.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 
+from ci.bench import vulkan
 from ci.bench.chart import draw
-from ci.bench.core import OURS, PEER, bench_core, show
+from ci.bench.core import OURS, PEER, bench_core, show, write_figures
 from ci.bench.factory import run_factory
 from ci.images import ENGINES
-from ci.paths import ROOT, WORK
+from ci.paths import ROOT
 from ci.session import run_session
 
 CHART = ROOT / "docs" / "bench.svg"
@@ -30,8 +32,10 @@ def run_core(*, alone: bool, chart: bool) -> dict[str, object]:
 
 def main(arguments: list[str]) -> int:
     """Measure, print and write the figures."""
+    if arguments[:1] == ["vulkan"]:
+        return vulkan.main(arguments[1:])
     parser = argparse.ArgumentParser(prog="nox -s bench --", description=__doc__)
-    parser.add_argument("subject", choices=["factory", "core"], help="what to measure")
+    parser.add_argument("subject", choices=["factory", "core", "vulkan"], help="what to measure")
     parser.add_argument("--engine", choices=["auto", *ENGINES, "host"], default="auto")
     parser.add_argument("--alone", action="store_true", help="core: leave llama.cpp out")
     parser.add_argument("--chart", action="store_true", help="core: draw docs/bench.svg")
@@ -41,10 +45,7 @@ def main(arguments: list[str]) -> int:
         if options.subject == "core"
         else run_factory(options.engine)
     )
-    path = WORK / "bench" / f"{options.subject}.json"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
-    print(f"written to {path}")
+    write_figures(options.subject, figures)
     return 0
 
 

@@ -23,9 +23,8 @@ import numpy as np
 from rich.table import Table
 
 from ci.bench.models import ENCODINGS, GGUF_NAME, Encoding, Shape, ensure_models, step_bytes
-from ci.bench.peers import ensure_llama_cpp, install_wheel
 from ci.errors import FactoryError
-from ci.paths import ROOT, cache_dir
+from ci.paths import ROOT, WORK, cache_dir
 from ci.report.tables import console
 
 OURS, PEER, READ = "mlc_llm", "llama.cpp", "read"
@@ -43,17 +42,23 @@ class Side:
     name: str
     python: Path
     module: str
+    packages: Path | None = None  # a folder of packages, where it is not the Python's own
 
     def start(self, threads: int, *arguments: str | Path) -> Worker:
         """Start it with `threads` threads."""
-        return Worker([self.python, "-m", f"ci.bench.{self.module}", *arguments], threads)
+        command = [self.python, "-m", f"ci.bench.{self.module}", *arguments]
+        return Worker(command, threads, self.packages)
 
 
 class Worker:
     """A process that runs cases, one at a time, when it is asked to."""
 
-    def __init__(self, command: list[str | Path], threads: int) -> None:
+    def __init__(
+        self, command: list[str | Path], threads: int, packages: Path | None = None
+    ) -> None:
         pools = {"MLC_LLM_NUM_THREADS": str(threads), "OPENBLAS_NUM_THREADS": "1"}
+        if packages is not None:
+            pools["PYTHONPATH"] = os.fspath(packages)
         start = time.perf_counter()
         self.process = subprocess.Popen(
             command,
@@ -102,6 +107,11 @@ def bench_core(*, alone: bool = False) -> dict[str, Any]:
 
     `alone` leaves llama.cpp out. Raises FactoryError when one side fails.
     """
+    from ci.bench.peers import (  # noqa: PLC0415 - measuring alone must not need uv
+        ensure_llama_cpp,
+        install_wheel,
+    )
+
     sides = [Side(OURS, install_wheel(), "mlc_llm")]
     if not alone:
         sides.append(Side(PEER, ensure_llama_cpp(), "llama_cpp"))
@@ -149,17 +159,14 @@ def _measure_rounds(
             side.name: stack.enter_context(side.start(threads, paths[side.name], str(threads)))
             for side in sides
         }
-        difference = _compare_logits(workers)
+        difference = compare_logits(workers)
         reader = stack.enter_context(memory.start(threads, str(threads)))
         bandwidth: list[float] = []
-        rounds: dict[str, dict[str, list[float]]] = {
-            case: {name: [] for name in workers} for case in CASES
-        }
+        rounds: dict[str, dict[str, list[float]]] = {}
         for case, count in CASES.items():
+            rounds[case] = {name: [] for name in workers}
             for i in range(count):
-                order = list(workers) if i % 2 == 0 else list(workers)[::-1]
-                for name in order:
-                    rounds[case][name].append(workers[name].ask(case))
+                take_turn(workers, case, i, rounds[case])
                 bandwidth.append(reader.ask(READ))
         shared = {
             "encoding": encoding.mlc,
@@ -177,7 +184,13 @@ def _measure_rounds(
     ]
 
 
-def _compare_logits(workers: dict[str, Worker]) -> float | None:
+def take_turn(workers: dict[str, Worker], case: str, turn: int, found: dict[str, Any]) -> None:
+    """Ask each side for one round, the other one first each time, and add it to `found`."""
+    for name in list(workers) if turn % 2 == 0 else list(workers)[::-1]:
+        found[name].append(workers[name].ask(case))
+
+
+def compare_logits(workers: dict[str, Worker]) -> float | None:
     """Return how far the sides' logits are apart, relative to their size; None for one side."""
     logits = [np.array(worker.ask("first")) for worker in workers.values()]
     if len(logits) == 1:
@@ -199,6 +212,14 @@ def _measure_start(sides: list[Side], paths: dict[str, Path]) -> dict[str, Any]:
         with side.start(count_processors(), paths[side.name], str(count_processors())) as worker:
             best[side.name] = min(worker.start_seconds, best.get(side.name, float("inf")))
     return best
+
+
+def write_figures(subject: str, figures: dict[str, Any]) -> None:
+    """Write them where all of them are."""
+    path = WORK / "bench" / f"{subject}.json"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
+    print(f"written to {path}")
 
 
 def show(figures: dict[str, Any], print_line: Callable[[str], None] = print) -> None:

@@ -1,4 +1,4 @@
-"""The worker for mlc_llm: `python -m ci.bench.mlc_llm MODEL` where the wheel is installed.
+"""The worker for mlc_llm: `python -m ci.bench.mlc_llm MODEL THREADS [DEVICE]` where it is.
 
 The native functions are called as the package's engine calls them. Threads are as many as
 MLC_LLM_NUM_THREADS says.
@@ -22,11 +22,14 @@ PAGE_TOKENS = 32  # of a page of the key-value cache
 class MlcLlm:
     """One model and one key-value cache of mlc_llm."""
 
-    def __init__(self, path: str) -> None:
+    def __init__(self, path: str, device: str) -> None:
+        self.device = device
         # By name: the factory does not import what it builds.
         self.package: Any = import_module("mlc_llm")
         library = import_module("mlc_llm._library").load()
-        self.model = import_module("mlc_llm.model").Model.load(path, device="cpu", max_rows=PREFILL)
+        self.model = import_module("mlc_llm.model").Model.load(
+            path, device=device, max_rows=PREFILL
+        )
         pages = CACHE_TOKENS // PAGE_TOKENS
         self.cache = library("cache_create")(self.model.handle, pages)
         self.forward = library("model_forward")
@@ -36,11 +39,18 @@ class MlcLlm:
 
     def describe(self) -> dict[str, Any]:
         """Return the version, the threads and the processor's features in use."""
+        (device,) = (d for d in self.package.list_devices() if d.id == self.device)
         return {
             "version": self.package.__version__,
+            "device": device.name,
             "threads": int(os.environ["MLC_LLM_NUM_THREADS"]),
-            "features": list(self.package.list_devices()[0].features),
+            "features": list(device.features),
         }
+
+    def work(self) -> dict[str, int]:
+        """Return what the last step took: see mlc_llm.work."""
+        work = import_module("mlc_llm.work").last_work(self.model, self.lengths[0])
+        return dict(vars(work))
 
     def reset(self) -> None:
         """Forget all sequences."""
@@ -68,4 +78,4 @@ class MlcLlm:
 
 
 if __name__ == "__main__":
-    serve(lambda: MlcLlm(sys.argv[1]))
+    serve(lambda: MlcLlm(sys.argv[1], *(sys.argv[3:] or ["cpu"])))

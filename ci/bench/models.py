@@ -20,7 +20,8 @@ from numpy.typing import NDArray
 
 from ci.bench.gguf import F16, F32, Q4_0, TensorInfo, pack_q4_0, write_header, write_tensor
 
-FORMAT = 1  # of these files: a change makes them anew
+FORMAT = 2  # of these files: a change makes them anew
+POOL_VALUES = 1 << 22  # random ones that matrices of the same width are made of
 GROUP = 32
 GGUF_NAME = "model.gguf"
 NORM_EPSILON, ROPE_BASE = 1e-5, 10000.0
@@ -38,6 +39,11 @@ class Shape:
     head_dim: int = 64
     vocab: int = 32000
     context: int = 2048
+
+
+LLAMA_8B = Shape(4096, 14336, layers=32, heads=32, kv_heads=8, head_dim=128, vocab=128256)
+# For trying out: no figure of it means anything.
+TINY = Shape(256, 512, layers=2, heads=4, kv_heads=2, head_dim=64, vocab=32000)
 
 
 @dataclass(frozen=True)
@@ -150,18 +156,16 @@ def write_models(directory: Path, shape: Shape, encoding: Encoding) -> None:
         gguf = stack.enter_context((directory / GGUF_NAME).open("wb"))
         mlc = MlcWriter(directory)
         write_header(gguf, _gguf_metadata(shape), infos)
+        pools: dict[int, Pool] = {}
         for spec in matrices(shape):
-            values, scales = _random_matrix(random, spec)
+            pool = pools.setdefault(spec.cols, Pool(random, spec.cols, encoding))
+            rows = pool.choose(random, spec.rows)
             start = 0
             for part in spec.parts:
-                rows = start + part.order()
+                write_tensor(gguf, pool.gguf[rows[start + part.order()]])
                 start += part.rows
-                write_tensor(gguf, _gguf_data(values[rows], scales[rows], encoding))
-            if encoding.gguf_type == Q4_0:
-                mlc.add(f"{spec.mlc}.q_weight", _pack_mlc(values))
-                mlc.add(f"{spec.mlc}.q_scale", scales)
-            else:
-                mlc.add(f"{spec.mlc}.weight", _dequantize(values, scales))
+            for suffix, values in pool.mlc.items():
+                mlc.add(f"{spec.mlc}.{suffix}", values[rows])
         ones = np.ones(shape.hidden, np.float16)
         for name, _ in norms(shape):
             mlc.add(f"{name}.weight", ones)
@@ -205,27 +209,31 @@ class MlcWriter:
         (self.directory / "tensor-cache.json").write_text(json.dumps(index), encoding="utf-8")
 
 
-def _random_matrix(
-    random: np.random.Generator, spec: MatrixSpec
-) -> tuple[NDArray[np.int8], NDArray[np.float16]]:
-    """Return values -7..7 and the scales of their groups, so that activations keep their size."""
-    values = random.integers(-7, 8, (spec.rows, spec.cols), np.int8)
-    scale = 1 / (np.sqrt(spec.cols) * np.sqrt(56 / 3))  # the variance of -7..7
-    factors = random.uniform(0.5, 1.5, (spec.rows, spec.cols // GROUP))
-    return values, (factors * scale).astype(np.float16)
+class Pool:
+    """Random rows of one width in both formats; to draw each matrix anew would take minutes."""
+
+    def __init__(self, random: np.random.Generator, cols: int, encoding: Encoding) -> None:
+        self.rows = POOL_VALUES // cols
+        values = random.integers(-7, 8, (self.rows, cols), np.int8)
+        scale = 1 / (np.sqrt(cols) * np.sqrt(56 / 3))  # activations keep their size
+        factors = random.uniform(0.5, 1.5, (self.rows, cols // GROUP))
+        scales = (factors * scale).astype(np.float16)
+        self.mlc: dict[str, NDArray[np.generic]]
+        if encoding.gguf_type == Q4_0:
+            self.mlc = {"q_weight": _pack_mlc(values), "q_scale": scales}
+            self.gguf: NDArray[np.generic] = pack_q4_0(values, scales).reshape(self.rows, -1)
+        else:
+            self.gguf = _dequantize(values, scales)
+            self.mlc = {"weight": self.gguf}
+
+    def choose(self, random: np.random.Generator, count: int) -> NDArray[np.int64]:
+        """Return the indices of `count` rows, from a random one on."""
+        return (np.arange(count) + random.integers(self.rows)) % self.rows
 
 
 def _dequantize(values: NDArray[np.int8], scales: NDArray[np.float16]) -> NDArray[np.float16]:
     grouped = values.reshape(*scales.shape, GROUP) * scales[..., None].astype(np.float32)
     return grouped.reshape(values.shape).astype(np.float16)
-
-
-def _gguf_data(
-    values: NDArray[np.int8], scales: NDArray[np.float16], encoding: Encoding
-) -> NDArray[np.generic]:
-    if encoding.gguf_type == Q4_0:
-        return pack_q4_0(values, scales)
-    return _dequantize(values, scales)
 
 
 def _pack_mlc(values: NDArray[np.int8]) -> NDArray[np.uint32]:

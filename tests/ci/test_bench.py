@@ -111,7 +111,7 @@ class Saying:
 
 def compare(*logits: list[float]) -> float | None:
     workers: Any = {str(i): Saying(values) for i, values in enumerate(logits)}
-    return core._compare_logits(workers)
+    return core.compare_logits(workers)
 
 
 def test_sides_that_compute_the_same_are_compared() -> None:
