@@ -59,6 +59,10 @@ void Draw(uint row, float share, float greatest, float coldness) {
   }
 }
 
+uint Before(uint c, uint b) {
+  return uint(c < blocks && (maxima[c] > maxima[b] || (maxima[c] == maxima[b] && c < b)));
+}
+
 void main() {
   uint row = gl_WorkGroupID.y;
   uint lane = gl_LocalInvocationID.x;
@@ -81,9 +85,10 @@ void main() {
       sum += partials[row * blocks + b].y * exp((maxima[b] - greatest) * coldness);
     }
     if (share >= 0.0 || wanted > blocks) continue;
+    // Four at a time: Mesa's software driver leaves nested loops after 65535 rounds.
     uint rank = 0;
-    for (uint c = 0; c < blocks; ++c) {
-      rank += uint(maxima[c] > maxima[b] || (maxima[c] == maxima[b] && c < b));
+    for (uint c = 0; c < blocks; c += 4) {
+      rank += Before(c, b) + Before(c + 1, b) + Before(c + 2, b) + Before(c + 3, b);
     }
     if (rank == wanted - 1) least = maxima[b];
   }
