@@ -126,7 +126,7 @@ def main(arguments: list[str]) -> int:
         conditions = replace(conditions, environment=conditions.environment | {WISH: "1"})
     for line in conditions.differences:
         print(f"differs: {line}")
-    if not conditions.differences:
+    if failed and not conditions.differences:
         print("Python, processor, Vulkan, locks and image are those of the record.")
     seen = run_again(record, checkout, conditions)
     here = this_machine()
