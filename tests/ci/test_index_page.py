@@ -19,7 +19,12 @@ from ci.paths import WORK
 pytestmark = pytest.mark.browser
 cli = importlib.import_module("ci.index.__main__")
 SHOTS = WORK / "screenshots"
-SYSTEMS = {"Linux x86_64": "manylinux_2_28_x86_64", "Win32": "win_amd64", "MacIntel": "source"}
+SYSTEMS = {
+    "Linux x86_64": "manylinux_2_28_x86_64",
+    "Linux aarch64": "manylinux_2_28_aarch64",
+    "Win32": "win_amd64",
+    "MacIntel": "source",
+}
 
 # Elements that a person sees, as [what, left, top, right, bottom].
 BOXES = """

@@ -162,11 +162,12 @@ def test_every_check_of_every_wheel_passed(ci: Runner, stage: Stage) -> None:
 
 
 @pytest.fixture(scope="module")
-def release(stage: Stage) -> Runner:
+def release(stage: Stage) -> Iterator[Runner]:
     git("tag", TAG)
     commit = {"type": "commit", "sha": git("rev-parse", "HEAD")}
     stage.github.begin(Quiet(name=NAME, tokens={PASSWORD: "write"}, tags={TAG: commit}))
-    return stage.start("release.yml", f"refs/tags/{TAG}")
+    yield stage.start("release.yml", f"refs/tags/{TAG}")
+    git("tag", "--delete", TAG)
 
 
 @pytest.mark.parametrize("job", jobs_of("release.yml"))
