@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from string import Template
 from xml.etree import ElementTree as ET
 
 from ci.index.releases import File, Release, newest
+from ci.lanes import load_lanes
 from ci.report.markup import Child, element, html
 
 TEMPLATE = Path(__file__).with_name("template.html")
@@ -20,7 +21,7 @@ MACHINES = {"x86_64": "x86-64", "amd64": "x86-64", "aarch64": "Arm64", "arm64": 
 def render(releases: Sequence[Release], base: str) -> str:
     """Return the page of an index whose top is at the address `base`, which ends in a slash."""
     shown = newest(releases)
-    choices = [(file.platform or SOURCE, file) for file in shown.files]
+    choices = [(file.platform or SOURCE, file) for file in in_order(shown.files)]
     return Template(TEMPLATE.read_text(encoding="utf-8")).substitute(
         version=str(shown.version),
         python=shown.requires_python.replace(">=", "") + " or newer",
@@ -36,6 +37,13 @@ def render(releases: Sequence[Release], base: str) -> str:
         index=f"{base}simple/",
         releases=html(*(_release(release, shown) for release in releases)),
     )
+
+
+def in_order(files: Iterable[File]) -> list[File]:
+    """Return `files` in the order of the table of lanes, what is in no lane behind them."""
+    platforms = [lane.platform for lane in load_lanes().values()]
+    known = {platform: number for number, platform in enumerate(platforms)}
+    return sorted(files, key=lambda file: known.get(file.platform, len(known)))
 
 
 def describe(platform: str) -> tuple[str, str]:
@@ -115,7 +123,7 @@ def _release(release: Release, shown: Release) -> ET.Element:
             element("span", f"{file.size / 1e6:.2f} MB", class_="size"),
             element("code", f"sha256 {file.sha256}"),
         )
-        for file in release.files
+        for file in in_order(release.files)
     ]
     opened = {"open": "open"} if release == shown else {}
     return element("details", summary, element("ul", *rows), **opened)

@@ -22,7 +22,7 @@ from wheels import METADATA
 
 from ci.errors import FactoryError
 from ci.index import download
-from ci.index.page import commands, describe
+from ci.index.page import commands, describe, in_order
 from ci.index.releases import find_folders, newest, read_folder
 from ci.manifest import hash_file
 from ci.paths import ROOT
@@ -126,6 +126,11 @@ def test_person_is_offered_the_newest_final_release(releases: Path) -> None:
 )
 def test_platform_is_told_in_words(platform: str, words: tuple[str, str]) -> None:
     assert describe(platform) == words
+
+
+def test_files_are_shown_in_the_order_of_the_lanes(releases: Path) -> None:
+    files = in_order(read_folder(releases / TAG).files)
+    assert [file.platform for file in files] == [*(lane.platform for lane in RELEASED.values()), ""]
 
 
 def test_every_released_lane_has_words() -> None:
