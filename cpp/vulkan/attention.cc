@@ -40,6 +40,7 @@ struct OneShape {
 constexpr std::uint32_t kSplit = 64;      // tokens of a workgroup of shaders/attend_one.comp
 constexpr std::uint32_t kQueries = 2048;  // values of q in its shared memory
 constexpr std::uint32_t kMostHeads = 8;
+constexpr std::uint32_t kMostHeldDim = 128;  // as registers go
 constexpr std::uint32_t kCounters = 1 << 14;
 
 Program Rotate() { return {spirv::rotate, 7, 7, sizeof(RotateShape)}; }
@@ -122,7 +123,8 @@ void Attention::RecordOnes(Recorder& recorder, const AttentionSpec& spec,
   const Limits& limits = device_.limits();
   const bool subgroups = features.subgroup_arithmetic && features.subgroup_shuffle;
   const std::uint32_t lanes = subgroups ? limits.subgroup_size : 32;
-  const std::uint32_t most = device_.software() ? 2 * lanes : 256;
+  const std::uint32_t most =
+      device_.software() ? kSplit : 256;  // the least that it holds keys with
   const std::uint32_t groups = std::max(1u, std::min(most, limits.invocations) / lanes);
 
   const std::uint32_t dim = cache.padded_dim();
@@ -131,11 +133,14 @@ void Attention::RecordOnes(Recorder& recorder, const AttentionSpec& spec,
   const std::uint32_t blocks = Size(spec.kv_heads) * CeilDivide(shared_heads, heads);
   const std::uint32_t splits = SplitsFor(ShapeKey(step), spec.window);
   const bool norms = spec.q_norm != nullptr;
+  // Each invocation then has a token and a pair of dimensions of its own.
+  const bool held = cache.layout().half && dim <= kMostHeldDim && lanes * groups % kSplit == 0 &&
+                    lanes * groups % (dim / 2) == 0;
   const Slice& frequencies = SliceOf(*spec.inverse_frequencies);
   const Kernel& kernel =
       device_.GetKernel({subgroups ? spirv::attend_one : spirv::attend_one_plain, 10,
                          1u << 1 | 1u << 2 | 1u << 6 | 1u << 8 | 1u << 9, sizeof(OneShape)},
-                        {lanes * groups, lanes, cache.layout().half, norms, heads, dim});
+                        {lanes * groups, lanes, cache.layout().half, norms, heads, dim, held});
   const std::uint32_t rows_at_once = std::max(1u, kCounters / blocks);
   for (std::uint32_t first = 0; first < range.count; first += rows_at_once) {
     const std::uint32_t rows = std::min(rows_at_once, range.count - first);

@@ -15,6 +15,7 @@ layout(constant_id = 2) const bool kHalf = false;
 layout(constant_id = 3) const bool kNorms = false;
 layout(constant_id = 4) const uint kHeads = 4;
 layout(constant_id = 5) const uint kDim = 64;  // padded: a multiple of 16
+layout(constant_id = 6) const bool kHeld = false;
 
 const uint kSplit = 64;  // attention.cc
 
@@ -59,6 +60,23 @@ shared uint order;
 
 uint lane_id = gl_LocalInvocationID.x;
 
+// With kHeld, each invocation asks for the keys of its token and the values of its pair of
+// dimensions before all else: the cache then answers while q is rotated.
+uvec4 held_keys[kDim / 8];
+uint held_values[kSplit];
+
+// `words` are those of the pages of the split's tokens.
+void Hold(uvec2 words, uint first_token, uint position) {
+  uint token = min(lane_id % kSplit, position - first_token);  // later ones are not there yet
+  uint word = words[token / 32] + token % 32 * (kDim / 2);
+  [[unroll]] for (uint i = 0; i < kDim / 8; ++i)
+    held_keys[i] = keys[word / 4 + i];
+  uint pair = lane_id % (kDim / 2);
+  [[unroll]] for (uint t = 0; t < kSplit; ++t) {
+    held_values[t] = value_words[words[t / 32] + t % 32 * (kDim / 2) + pair];
+  }
+}
+
 // Norms and rotates `fresh`, a lane group to a head.
 void Rotate(uint position, uint first_head, bool with_key) {
   const uint count = kHeads + 1;
@@ -96,8 +114,8 @@ void Rotate(uint position, uint first_head, bool with_key) {
 }
 
 // Brings what is new to the cache, and to what the cache makes of it.
-void Store(uint page, uint kv_head, uint position) {
-  uint first = TokenWord(page, kv_heads, kv_head, position, kDim);
+void Store(uint page_word, uint position) {
+  uint first = page_word + position % 32 * (kDim / (kHalf ? 2 : 1));
   for (uint i = lane_id; i < kDim / (kHalf ? 2 : 1); i += kTotal) {
     if (kHalf) {
       uint key = PackHalves(fresh[kHeads * kDim + 2 * i], fresh[kHeads * kDim + 2 * i + 1]);
@@ -120,7 +138,7 @@ float Score(uint head, uint first_word) {
   float sum = 0.0;
   const uint each = kHalf ? 8 : 4;
   [[unroll]] for (uint i = 0; i < kDim / each; ++i) {
-    uvec4 word = keys[first_word / 4 + i];
+    uvec4 word = kHeld ? held_keys[i] : keys[first_word / 4 + i];
     uint at = head * kDim + i * each;
     [[unroll]] for (uint j = 0; j < 4; ++j) {
       if (kHalf) {
@@ -151,10 +169,16 @@ void ScoreFresh(uint at, uint count) {
 
 // The sum of the weighted values of 32 tokens in the cache: all are read, so that none waits for
 // another, and those without weight may be anything.
-vec2 AddValues(vec2 sum, uint word, uint first_weight, uint pair, uint fresh_token) {
+vec2 AddValues(vec2 sum, uint word, uint t0, uint first_weight, uint pair, uint fresh_token) {
   [[unroll]] for (uint t = 0; t < 32; ++t) {
-    vec2 v = kHalf ? unpackHalf2x16(value_words[word + t * (kDim / 2) + pair])
-                   : uintBitsToFloat(value_pairs[(word + t * kDim) / 2 + pair]);
+    vec2 v;
+    if (kHeld) {
+      v = unpackHalf2x16(held_values[t0 + t]);
+    } else if (kHalf) {
+      v = unpackHalf2x16(value_words[word + t * (kDim / 2) + pair]);
+    } else {
+      v = uintBitsToFloat(value_pairs[(word + t * kDim) / 2 + pair]);
+    }
     float weight = t == fresh_token ? 0.0 : weights[first_weight + t];
     sum = weight > 0.0 ? fma(vec2(weight), v, sum) : sum;
   }
@@ -177,6 +201,14 @@ void main() {
   uint count = min(kHeads, shared_heads - first_head);
   first_head += kv_head * shared_heads;
 
+  uint first_token = split * kSplit;
+  uvec2 words;  // of the split's two pages
+  [[unroll]] for (uint i = 0; i < 2; ++i) {
+    uint page = StepPage(row, min(first_token + 32 * i, position));
+    words[i] = TokenWord(page, kv_heads, kv_head, 0, kDim);
+  }
+  if (kHeld) Hold(words, first_token, position);
+
   uint first = row * (heads + 2 * kv_heads) * head_dim;
   for (uint i = lane_id; i < (kHeads + 1) * kDim; i += kTotal) {
     uint head = i / kDim, at = i % kDim;
@@ -192,18 +224,17 @@ void main() {
   barrier();
   if (with_key) {
     // Other workgroups of the same key head, if any, store the same.
-    Store(StepPage(row, position), kv_head, position);
+    Store(words[position % kSplit / 32], position);
     barrier();
   }
 
-  uint first_token = split * kSplit;
   if (with_key) ScoreFresh(position % kSplit, count);
   for (uint i = lane_id; i < kHeads * kSplit; i += kTotal) {
     uint token = first_token + i % kSplit;
     if (token == position) continue;
     float score = -1.0 / 0.0;
     if (token >= begin && token < position && i / kSplit < count) {
-      uint word = TokenWord(StepPage(row, token), kv_heads, kv_head, token, kDim);
+      uint word = words[i % kSplit / 32] + token % 32 * (kDim / (kHalf ? 2 : 1));
       score = Capped(Score(i / kSplit, word), softcap);
     }
     weights[i] = score;
@@ -236,11 +267,10 @@ void main() {
   for (uint i = lane_id; i < count * (kDim / 2); i += kTotal) {
     uint head = i / (kDim / 2), pair = i % (kDim / 2);
     vec2 sum = vec2(0.0);
-    for (uint t0 = 0; t0 < kSplit; t0 += 32) {
+    [[unroll]] for (uint t0 = 0; t0 < kSplit; t0 += 32) {
       uint token0 = first_token + t0;
       if (token0 > position || token0 + 31 < begin) continue;
-      uint word = TokenWord(StepPage(row, token0), kv_heads, kv_head, 0, kDim);
-      sum = AddValues(sum, word, head * kSplit + t0, pair, position - token0);
+      sum = AddValues(sum, words[t0 / 32], t0, head * kSplit + t0, pair, position - token0);
     }
     if (with_key) {
       float weight = weights[head * kSplit + position % kSplit];
