@@ -19,12 +19,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
-from model_cases import CASES, ModelMaker, error_of
+from model_cases import CASES, ModelMaker, error_of, make_tokens
 from reference import Reference
 from vulkan_layers import validation
 from vulkan_worker import LENGTH, START, TOKENS
 
 from mlc_llm import Device, list_devices
+from mlc_llm.model import Model
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -128,3 +129,19 @@ def test_what_runs_beside_changes_no_bit(
     name = f"{case}:{quantization}:{way}"
     assert len(logits[name]) == LENGTH - (START if way == "decode" else 0)
     assert np.array_equal(logits[name], logits[f"{name} beside"])
+
+
+@pytest.mark.usefixtures("gpu")
+@pytest.mark.parametrize("quantization", ["q0f32", "q0f16"])
+@pytest.mark.parametrize("case", ["llama", "qwen2-window"])
+def test_parts_of_a_long_context_are_merged(
+    case: str, quantization: str, maker: ModelMaker
+) -> None:
+    tokens = make_tokens(150)  # a workgroup of attend_one.comp takes 64
+    found = {}
+    for device in ("cpu", "vulkan"):
+        model = Model.load(maker.mlc(case, quantization), device=device)
+        sequence = model.sequence()
+        model.extend([(sequence, tokens[:-2])])
+        found[device] = np.concatenate([model.extend([(sequence, [t])])[0] for t in tokens[-2:]])
+    assert error_of(found["vulkan"], found["cpu"]) <= BOUNDS[quantization]
