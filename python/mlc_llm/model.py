@@ -102,9 +102,11 @@ class Model:
         """Append tokens to sequences; return the logits after each, [tokens, vocab] float32.
 
         `batch` holds pairs of a sequence and its next token ids. All are computed together,
-        ``max_rows`` tokens at a time; the result of one does not depend on the others, nor on how
-        its tokens were shared out over calls. Raises ValueError, before anything is computed, for
-        a sequence that is given twice, for wrong tokens (see `logits`), and when the cache is full.
+        ``max_rows`` tokens at a time; the result of one does not depend on the others, nor, on the
+        CPU, on how its tokens were shared out over calls: on Vulkan a token that comes alone is
+        rounded otherwise than one among several. Raises ValueError, before anything is computed,
+        for a sequence that is given twice, for wrong tokens (see `logits`), and when the cache is
+        full.
         """
         sequences = [sequence for sequence, _ in batch]
         if len({id(sequence) for sequence in sequences}) != len(sequences):

@@ -75,6 +75,19 @@ def test_threads_take_turns(model: Model, expected: NDArray[np.float32]) -> None
             assert np.array_equal(found, expected[:length])
 
 
+def test_progress_is_told_in_bytes(directory: Path) -> None:
+    loaded = load_model_dir(directory)
+    told: list[tuple[str, int, int]] = []
+    Model(loaded, progress=lambda *told_now: told.append(told_now))
+    (total,) = {total for _, _, total in told}
+    done = [done for _, done, _ in told]
+    assert done[0] == 0
+    assert done == sorted(set(done))
+    assert done[-1] == total
+    assert total == sum(tensor.nbytes for tensor in loaded.tensors.values() if tensor.ndim > 1)
+    assert [told[0][0], told[-1][0]] == ["embed", ""]
+
+
 def test_dropped_sequences_free_their_pages(model: Model) -> None:
     model.logits(TOKENS)
     gc.collect()
