@@ -79,12 +79,12 @@ def test_without_a_fault_there_is_a_device(tmp_path: Path) -> None:
     assert "vulkan:0" in done.stdout, done.stderr
 
 
-@pytest.mark.parametrize("submission", [1, 2, 3, 8])
+@pytest.mark.parametrize("submission", [1, 4, 9])
 def test_a_lost_device_ends_the_request_alone(
     submission: int, tiny_model: Path, learnt: str, tmp_path: Path
 ) -> None:
     done = run(f"lost={submission}", "-c", LOST, tiny_model, learnt[:40], folder=tmp_path)
-    if submission == 1:  # it was to clear the cache: there is no engine yet
+    if submission == 1:  # it was to clear memory: there is no engine yet
         assert done.returncode == 1
         assert "the device was lost" in done.stderr
         return
