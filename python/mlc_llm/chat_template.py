@@ -14,6 +14,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from mlc_llm.tokenizer import read_json
+from mlc_llm.weights.files import resolve_inside
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -30,9 +31,10 @@ _NONE = (
 def find_template(directory: Path, config: Mapping[str, Any]) -> str:
     """Return the chat template of the model in `directory`.
 
-    `config` is its tokenizer_config.json. Raises ValueError when there is none.
+    `config` is its tokenizer_config.json. Raises ValueError when there is none, or a link out of
+    the model in its place.
     """
-    file = directory / "chat_template.jinja"
+    file = resolve_inside(directory, "chat_template.jinja", str(directory))
     template: Any = file.read_text(encoding="utf-8") if file.is_file() else None
     if template is None:
         template = config.get("chat_template")
@@ -42,7 +44,7 @@ def find_template(directory: Path, config: Mapping[str, Any]) -> str:
                 template = item.get("template")
     if not isinstance(template, str):
         # Published by older releases of transformers beside the tokenizer's configuration.
-        template = read_json(directory / "chat_template.json").get("chat_template")
+        template = read_json(directory, "chat_template.json").get("chat_template")
     if not isinstance(template, str):
         raise ValueError(_NONE.format(directory=directory))  # noqa: TRY004 - the model lacks it
     if len(template) > _MAX_TEMPLATE:

@@ -7,6 +7,8 @@ from os.path import commonprefix
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from mlc_llm.weights.files import resolve_inside
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -26,8 +28,8 @@ class Tokenizer:
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
-        self.config = read_json(directory / "tokenizer_config.json")
-        self._tokenizer = _load(directory / "tokenizer.json")
+        self.config = read_json(directory, "tokenizer_config.json")
+        self._tokenizer = _load(directory)
         self.special = {
             name: value if isinstance(value, str) else value["content"]
             for name, value in self.config.items()
@@ -67,7 +69,7 @@ class Tokenizer:
         """Collect the ids that end an answer, from every file that names some."""
         named: list[Any] = []
         for file in ("mlc-chat-config.json", "generation_config.json", "config.json"):
-            content = read_json(self.directory / file)
+            content = read_json(self.directory, file)
             template = content.get("conv_template")  # MLC's own; its text is not used
             more = template.get("stop_token_ids") if isinstance(template, dict) else None
             for value in (content.get("eos_token_id"), more):
@@ -128,11 +130,12 @@ class TextStream:
         return new
 
 
-def read_json(path: Path) -> dict[str, Any]:
-    """Return the object in `path`, or nothing when there is no such file.
+def read_json(directory: Path, name: str) -> dict[str, Any]:
+    """Return the object in the model's file `name`, or nothing when there is no such file.
 
-    Raises ValueError when the file is not a JSON object.
+    Raises ValueError when the file is not a JSON object, or a link out of the model.
     """
+    path = resolve_inside(directory, name, str(directory))
     if not path.is_file():
         return {}
     if path.stat().st_size > _MAX_BYTES:
@@ -152,9 +155,10 @@ def _has_content(value: dict[str, Any]) -> bool:
     return isinstance(value.get("content"), str)
 
 
-def _load(path: Path) -> Any:
+def _load(directory: Path) -> Any:
     from tokenizers import Tokenizer as Library  # noqa: PLC0415 - loaded when a model is
 
+    path = resolve_inside(directory, "tokenizer.json", str(directory))
     if not path.is_file():
         raise ValueError(
             f"There is no {path.name} in {path.parent}. Put the model's tokenizer.json there; "

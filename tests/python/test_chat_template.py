@@ -93,6 +93,16 @@ def test_model_without_a_template_says_what_works(tmp_path: Path, config: dict[s
         find_template(tmp_path, config)
 
 
+@pytest.mark.parametrize("name", ["chat_template.jinja", "chat_template.json"])
+def test_template_may_not_be_a_link_out_of_the_model(tmp_path: Path, name: str) -> None:
+    directory = tmp_path / "model"
+    directory.mkdir()
+    (tmp_path / "secret").write_text('{"chat_template": "secret"}')
+    (directory / name).symlink_to(tmp_path / "secret")
+    with pytest.raises(ValueError, match="leads out of the model directory"):
+        find_template(directory, {})
+
+
 def test_giant_template_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="1048577 characters; at most 1048576"):
         find_template(tmp_path, {"chat_template": "a" * ((1 << 20) + 1)})

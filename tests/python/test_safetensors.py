@@ -122,7 +122,7 @@ def test_malformed_headers_are_refused(tmp_path: Path, header: Any, message: str
         read_safetensors(path)
 
 
-@pytest.mark.parametrize("length", [100, 100_000_001, 2**63, 2**64 - 1])
+@pytest.mark.parametrize("length", [100, (16 << 20) + 1, 2**63, 2**64 - 1])
 def test_impossible_header_lengths_are_refused(tmp_path: Path, length: int) -> None:
     path = _write(tmp_path / "a.safetensors", _entry(), length=length)
     with pytest.raises(FormatError, match=f"states a header of {length} bytes"):

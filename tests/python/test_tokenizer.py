@@ -125,3 +125,15 @@ def test_special_tokens_may_be_objects(tmp_path: Path) -> None:
     config = {"bos_token": {"content": "<s>"}, "eos_token": "</s>", "add_bos_token": True}
     (tmp_path / "tokenizer_config.json").write_text(json.dumps(config))
     assert Tokenizer(tmp_path).special == {"bos_token": "<s>", "eos_token": "</s>"}
+
+
+@pytest.mark.parametrize("name", ["tokenizer.json", "tokenizer_config.json"])
+def test_links_may_not_lead_out_of_the_model(tmp_path: Path, name: str) -> None:
+    directory = tmp_path / "model"
+    directory.mkdir()
+    write_tokenizer(directory)
+    (tmp_path / "secret").write_text((directory / name).read_text())
+    (directory / name).unlink()
+    (directory / name).symlink_to(tmp_path / "secret")
+    with pytest.raises(ValueError, match="leads out of the model directory"):
+        Tokenizer(directory)
