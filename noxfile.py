@@ -81,6 +81,7 @@ def sanitize(session: nox.Session) -> None:
     """Run the core under clang's sanitizers, and fuzz it (`-- --seconds N` for longer)."""
     install(session, "dev")
     install(session, "smoke-newest")
+    install(session, "fuzz")
     run(session, "sanitize")
 
 

@@ -15,7 +15,7 @@ import uv
 from ci.paths import LOCKS, ROOT
 from ci.session import run_session
 
-GROUPS = ("nox", "toolchain", "factory", "dev", "peer")
+GROUPS = ("nox", "toolchain", "factory", "dev", "fuzz", "peer")
 
 
 def compile_lock(name: str, *inputs: str) -> None:

@@ -20,7 +20,8 @@ from ci.session import run_session
 from ci.toolchain import Toolchain, command_env, ensure_toolchain
 
 WORK_DIR = WORK / "sanitize"
-CORPUS = ROOT / "tests" / "fuzz" / "corpus" / "ffi"
+FUZZ = ROOT / "tests" / "fuzz"
+PARSERS = ("safetensors", "tensor_cache", "config", "chat_config", "tokenizer")
 COMPILERS = ("clang++-14", "clang++")
 
 # A hostile size must end in an error of ours, as where memory runs out, and not in the sanitizer's.
@@ -104,6 +105,15 @@ def call(title: str, command: Sequence[str | Path], env: dict[str, str]) -> bool
     return call_patiently(command, cwd=ROOT, env=env) == 0
 
 
+def fuzz(name: str, program: Sequence[str | Path], seconds: int, env: dict[str, str]) -> bool:
+    """Fuzz one target from its corpus, which stays as it is; return whether nothing was found."""
+    with tempfile.TemporaryDirectory() as new:  # takes what is found
+        options = [f"-max_total_time={seconds}", f"-artifact_prefix={WORK_DIR}/{name}-"]
+        options += ["-rss_limit_mb=4096", "-verbosity=0"]
+        command = [*program, new, FUZZ / "corpus" / name, *options]
+        return call(f"Fuzzing {name}, {seconds} s", command, env)
+
+
 def run_all(toolchain: Toolchain, seconds: int) -> list[str]:
     """Run every step; return the names of those that failed."""
     compiler, runtime = find_compiler()
@@ -119,12 +129,13 @@ def run_all(toolchain: Toolchain, seconds: int) -> list[str]:
         if not call(f"C++ tests, {sanitizer}", [*ctest, "-E", "^(zig_target|vulkan)$"], tests_env):
             failed.append(f"C++ tests under {sanitizer}")
     address = WORK_DIR / "address"
-    with tempfile.TemporaryDirectory() as new:  # takes what it finds: the corpus stays small
-        fuzz: list[str | Path] = [address / "tests/fuzz/fuzz_ffi", new, CORPUS]
-        fuzz += [f"-max_total_time={seconds}", f"-artifact_prefix={WORK_DIR}/"]
-        fuzz += ["-max_len=400", "-rss_limit_mb=4096", "-verbosity=0"]
-        if not call("Fuzzing the FFI", fuzz, {**env, **preload}):
-            failed.append("fuzzing")
+    ffi: list[str | Path] = [address / "tests/fuzz/fuzz_ffi", "-max_len=400"]
+    if not fuzz("ffi", ffi, seconds, {**env, **preload}):
+        failed.append("fuzzing the FFI")
+    for parser in PARSERS:
+        program: list[str | Path] = [sys.executable, FUZZ / "fuzz_parsers.py", parser]
+        if not fuzz(parser, program, max(1, seconds // len(PARSERS)), env):
+            failed.append(f"fuzzing {parser}")
     python_env = {**os.environ, **OPTIONS, **PYTHON_OPTIONS, **preload}
     python_env["PYTHONPATH"] = os.fspath(make_package(address))
     pytest = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *PYTHON_TESTS]

@@ -1,6 +1,6 @@
 """Coverage-guided fuzzing of the parsers, with atheris (libFuzzer for Python).
 
-    pip install atheris
+    nox -s sanitize                    runs every target for some seconds
     python tests/fuzz/fuzz_parsers.py TARGET [tests/fuzz/corpus/TARGET] [-max_total_time=60]
 
 TARGET is a name in _TARGETS. A parser may return or raise FormatError (ValueError for a tokenizer);
