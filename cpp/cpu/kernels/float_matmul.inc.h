@@ -8,6 +8,7 @@
 #include <cstdint>
 
 #include "cpu/kernels/matmul_kernels.h"
+#include "cpu/kernels/prefetch.h"
 
 namespace mlc::cpu::floats {
 namespace {
@@ -90,14 +91,18 @@ struct Block {
   Vector totals[kMostXRows][kBlockRows];
 };
 
-/// Columns [first, first + cols) of the rows from `n` on.
+/// Columns [first, first + cols) of the rows from `n` on. Memory gets the time that these are used
+/// for to bring the next ones.
 template <typename Value>
 void Unpack(const Product& product, std::int64_t n, std::int64_t first, std::int64_t cols,
             Block& block) {
+  const bool last = first + cols == product.cols;
   for (int i = 0; i < kBlockRows; ++i) {
     const Value* values = RowOf<Value>(product, n + i) + first;
+    const Value* next = last ? RowOf<Value>(product, n + kBlockRows + i) : values + kBlockCols;
     for (std::int64_t k = 0; k < cols; k += kLanes) {
       LoadUpTo(values, k, cols).Store(block.values[i] + k);
+      if (k % (64 / static_cast<int>(sizeof(Value))) == 0) Prefetch(next + k);
     }
   }
 }

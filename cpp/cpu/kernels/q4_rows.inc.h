@@ -5,6 +5,7 @@
 #include <cstdint>
 
 #include "cpu/kernels/matmul_kernels.h"
+#include "cpu/kernels/prefetch.h"
 
 namespace mlc::cpu::q4 {
 namespace {
@@ -12,14 +13,6 @@ namespace {
 constexpr int kGroups = Integers::kGroups;
 constexpr int kBlockGroups = 8;  // two cache lines of nibbles, half a one of scales
 constexpr int kBlockVectors = kBlockGroups / kGroups;
-
-inline void Prefetch(const void* p) {
-#if defined(__GNUC__)
-  __builtin_prefetch(p);
-#else
-  _mm_prefetch(static_cast<const char*>(p), _MM_HINT_T0);
-#endif
-}
 
 /// `count` rows of a matrix, kBlockGroups groups at a time.
 template <typename Scale, int count>
