@@ -197,6 +197,12 @@ def _check_contents(subject: Subject) -> str:
     return "clean"
 
 
+def _check_machine(subject: Subject) -> str:
+    machine, expected = subject.library.machine, subject.lane.machine
+    expect(machine == expected, f"the library is for {machine}, not {expected}")
+    return machine
+
+
 CHECKS: dict[str, Callable[[Subject], str]] = {
     "file name": _check_file_name,
     "wheel tag": _check_wheel_tag,
@@ -212,4 +218,5 @@ CHECKS: dict[str, Callable[[Subject], str]] = {
     "paths": _check_paths,
     "twine": _check_twine,
     "check-wheel-contents": _check_contents,
+    "machine": _check_machine,
 }

@@ -22,12 +22,6 @@ def read(subject: Subject) -> elf.Library:
     return cast("elf.Library", subject.library)
 
 
-def _check_machine(subject: Subject) -> str:
-    machine, expected = read(subject).machine, subject.lane.machine
-    expect(machine == expected, f"the library is for {machine}, not {expected}")
-    return machine
-
-
 def _check_needed(subject: Subject) -> str:
     needed = read(subject).needed
     expect(TVM_FFI in needed, f"does not need {TVM_FFI}, which it takes its FFI from")
@@ -101,7 +95,6 @@ def _check_stripped(subject: Subject) -> str:
 
 
 CHECKS: dict[str, Callable[[Subject], str]] = {
-    "machine": _check_machine,
     "needed": _check_needed,
     "glibc": _check_glibc,
     "imports": _check_imports,

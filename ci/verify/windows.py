@@ -23,12 +23,6 @@ def read(subject: Subject) -> pe.Library:
     return cast("pe.Library", subject.library)
 
 
-def _check_machine(subject: Subject) -> str:
-    machine, expected = read(subject).machine, subject.lane.machine
-    expect(machine == expected, f"the library is for {machine}, not {expected}")
-    return machine
-
-
 def _check_needed(subject: Subject) -> str:
     needed = read(subject).needed
     expect(TVM_FFI in needed, f"does not need {TVM_FFI}, which it takes its FFI from")
@@ -91,7 +85,6 @@ def _check_stripped(subject: Subject) -> str:
 
 
 CHECKS: dict[str, Callable[[Subject], str]] = {
-    "machine": _check_machine,
     "needed": _check_needed,
     "imports": _check_imports,
     "exports": _check_exports,

@@ -18,7 +18,7 @@ WHEEL = Path("mlc_llm-1.2.3-py3-none-win_amd64.whl")
 
 
 def test_paths_are_spelled_as_windows_does() -> None:
-    assert spell(Path("/work/a b/tiny")) == r"Z:\work\a b\tiny"
+    assert spell(Path("/home/a b/tiny")) == r"Z:\home\a b\tiny"
 
 
 def test_without_wine_the_table_says_what_to_install(
