@@ -82,8 +82,6 @@ def build_in_container(job: Job, image: ImageRef, engine: str) -> None:
             cwd=job.work,
             env=env,
             on_line=job.on_line,
-            hint="If the container itself could not start, as root on a small machine, set "
-            "CONTAINERS_CONF=ci/images/containers.conf (docs/images.md).",
             on_failure=lambda: open_container_shell(job, engine, label),
         )
     finally:

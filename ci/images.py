@@ -61,14 +61,15 @@ def engine_problem(engine: str) -> str:
         )
     except subprocess.TimeoutExpired:
         return f"`{engine} info` gave no answer in 30 seconds"
-    if done.returncode == 0:
-        return ""
+    return "" if done.returncode == 0 else _last_line(done)
+
+
+def _last_line(done: subprocess.CompletedProcess[str]) -> str:
+    """Return the last line that a failed command of an engine printed, without its full stop."""
     lines = (done.stderr or done.stdout).strip().splitlines()
-    return (
-        lines[-1].rstrip(".?")
-        if lines
-        else f"`{engine} info` failed with exit status {done.returncode}"
-    )
+    if lines:
+        return lines[-1].rstrip(".?")
+    return f"`{' '.join(done.args[:2])}` failed with exit status {done.returncode}"
 
 
 def default_base(dockerfile: Path = DOCKERFILE) -> str:
@@ -149,6 +150,18 @@ def pull_image(engine: str, address: str, log: Path = LOG) -> ImageRef:
             hint="Push an image of this commit: `nox -s image -- --push REPOSITORY`.",
         )
     return ImageRef(address, digest)
+
+
+def check_start(engine: str, image: ImageRef) -> None:
+    """Raise FactoryError unless `engine` can start a container from `image`."""
+    command = [engine, "run", "--rm", image.address, "true"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise FactoryError(
+            f"{engine} cannot start a container: {_last_line(done)}.",
+            hint="As root on a small machine, set CONTAINERS_CONF=ci/images/containers.conf "
+            "(docs/images.md); or build with `-- --engine host`: the bytes are the same.",
+        )
 
 
 def build_image(engine: str, name: str, base: str, lane: Lane, log: Path) -> ImageRef:

@@ -120,9 +120,23 @@ def choose_engine(lane: Lane, wanted: str, *, system_compiler: bool = False) -> 
     return "host"
 
 
-def choose_image(engine: str, address: str, log: Path) -> images.ImageRef:
-    """Return the image at `address` in a registry, or without one that of this machine."""
-    return images.pull_image(engine, address, log) if address else images.ensure_image(engine)
+def prepare_image(
+    engine: str, options: argparse.Namespace, log: Path
+) -> tuple[str, images.ImageRef | None]:
+    """Return the engine and its image, started once: the one in a registry, or this machine's.
+
+    Where neither engine nor image was asked for, a host without a usable one builds by itself.
+    """
+    address = options.image
+    try:
+        image = images.pull_image(engine, address, log) if address else images.ensure_image(engine)
+        images.check_start(engine, image)
+    except FactoryError as error:
+        if options.engine != "auto" or address:
+            raise
+        print(f"Building on the host, same steps and same bytes. No container, since: {error}")
+        return "host", None
+    return engine, image
 
 
 def engine_problem(name: str) -> str:
@@ -249,14 +263,17 @@ def make_wheel(
 ) -> None:
     """Take every step from the toolchain to the wheelhouse; tell `result` what came of each."""
     system_compiler = options.toolchain == "system"
-    engine, timeline = result.engine, smoke.timeline
+    timeline = smoke.timeline
     work = work_folder(lane, options)
     log = work / "build.log"
     timeline.start("set-up")
+    image = None
+    if result.engine in ENGINES:
+        result.engine, image = prepare_image(result.engine, options, log)
+    engine = result.engine
     compiler = engine not in ENGINES and not system_compiler
     toolchain = ensure_toolchain(lane, log, compiler=compiler)
     tvm_ffi = ensure_tvm_ffi(lane, log) if engine == "cross" else None
-    image = choose_image(engine, options.image, log) if engine in ENGINES else None
     result.image = f"{image.name} {image.digest}" if image else ""
     timeline.start("sdist")
     version = result.version = read_version(toolchain, source)

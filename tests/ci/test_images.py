@@ -90,6 +90,17 @@ def test_unreachable_base_names_the_way_out(engine: MakeEngine, tmp_path: Path) 
     assert caught.value.phase == "pulling the base image"
 
 
+def test_engine_that_cannot_start_says_why_and_what_to_do(engine: MakeEngine) -> None:
+    name = engine("echo setting rlimits: not permitted. >&2", "exit 126")
+    with pytest.raises(FactoryError, match=r"start a container: setting rlimits: not permitted\. "):
+        images.check_start(name, images.ImageRef("tag", "sha256:1"))
+
+
+def test_container_is_started_from_the_image_itself(engine: MakeEngine) -> None:
+    name = engine('[ "$*" = "run --rm sha256:1 true" ]')
+    images.check_start(name, images.ImageRef("tag", "sha256:1"))
+
+
 def test_ca_bundle_goes_in_as_a_secret_only_where_there_is_one() -> None:
     behind_proxy = images.build_command("podman", "t", {}, {"SSL_CERT_FILE": "/ca.pem"})
     assert "--secret=id=ca,src=/ca.pem" in behind_proxy

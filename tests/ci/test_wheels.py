@@ -19,7 +19,15 @@ from ci.smoke import PREFIX
 from ci.timeline import Timeline
 from ci.toolchain import Toolchain
 from ci.version import read_source
-from ci.wheels import SmokeReader, check_space, choose_engine, choose_lanes, judge
+from ci.wheels import (
+    SmokeReader,
+    check_space,
+    choose_engine,
+    choose_lanes,
+    judge,
+    parse_arguments,
+    prepare_image,
+)
 
 LANE = load_lanes()["linux-x86_64"]
 WINDOWS = load_lanes()["windows-x86_64"]
@@ -92,6 +100,34 @@ def test_python_too_old_for_cibuildwheel_builds_on_the_host(
     assert choose_engine(LANE, "auto") == "host"
     with pytest.raises(FactoryError, match=r"podman cannot be used: cibuildwheel needs Python 3"):
         choose_engine(LANE, "podman")
+
+
+@pytest.fixture
+def broken_podman(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let podman hold every image and start none."""
+
+    def refuse(*_: object) -> None:
+        raise FactoryError("podman cannot start a container: no rlimits.")
+
+    image = images.ImageRef("tag", "sha256:1")
+    monkeypatch.setattr(images, "ensure_image", lambda *_: image)
+    monkeypatch.setattr(images, "pull_image", lambda *_: image)
+    monkeypatch.setattr(images, "check_start", refuse)
+
+
+@pytest.mark.usefixtures("broken_podman")
+def test_container_that_cannot_start_leaves_the_build_to_the_host(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert prepare_image("podman", parse_arguments([]), tmp_path / "log") == ("host", None)
+    assert "Building on the host, same steps and same bytes" in capsys.readouterr().out
+
+
+@pytest.mark.usefixtures("broken_podman")
+@pytest.mark.parametrize("asked", [["--engine", "podman"], ["--image", "name@sha256:1"]])
+def test_container_that_was_asked_for_must_start(asked: list[str], tmp_path: Path) -> None:
+    with pytest.raises(FactoryError, match="cannot start a container"):
+        prepare_image("podman", parse_arguments(asked), tmp_path / "log")
 
 
 def test_system_compiler_is_the_hosts() -> None:
