@@ -12,6 +12,10 @@
 #include <intrin.h>
 #elif defined(__x86_64__)
 #include <cpuid.h>
+#elif defined(__aarch64__) && defined(__linux__)
+#include <sys/auxv.h>
+#elif defined(__aarch64__) && defined(__APPLE__)
+#include <sys/sysctl.h>
 #endif
 
 namespace mlc::cpu {
@@ -58,6 +62,8 @@ constexpr std::uint32_t kAvx2 = 1u << 5, kAvx512F = 1u << 16, kAvx512Bw = 1u << 
                         kAvx512Vl = 1u << 31, kAvx512Vnni = 1u << 11, kAvxVnni = 1u << 4;
 constexpr std::uint64_t kYmmStates = 0x06, kZmmStates = 0xe6;
 
+constexpr std::array kIsas = {Isa::kPortable, Isa::kAvx2, Isa::kAvxVnni, Isa::kAvx512};
+
 bool Offers(Isa isa) {
   if (isa == Isa::kPortable) return true;
   if (!HasBits(Cpuid(1).ecx, kFma | kOsxsave | kAvx | kF16c)) return false;
@@ -70,13 +76,31 @@ bool Offers(Isa isa) {
           HasBits(extended.ecx, kAvx512Vnni));
 }
 
+#elif defined(__aarch64__)
+
+bool HasDotProduct() {
+#if defined(__linux__)
+  return (getauxval(AT_HWCAP) & HWCAP_ASIMDDP) != 0;
+#elif defined(__APPLE__)
+  int value = 0;
+  std::size_t size = sizeof(value);
+  return sysctlbyname("hw.optional.arm.FEAT_DotProd", &value, &size, nullptr, 0) == 0 && value == 1;
+#else
+  return false;
+#endif
+}
+
+constexpr std::array kIsas = {Isa::kPortable, Isa::kNeon, Isa::kNeonDotprod};
+
+bool Offers(Isa isa) { return isa != Isa::kNeonDotprod || HasDotProduct(); }
+
 #else
 
-bool Offers(Isa isa) { return isa == Isa::kPortable; }
+constexpr std::array kIsas = {Isa::kPortable};
+
+bool Offers(Isa) { return true; }
 
 #endif
-
-constexpr std::array kIsas = {Isa::kPortable, Isa::kAvx2, Isa::kAvxVnni, Isa::kAvx512};
 
 std::string Names(const std::vector<Isa>& isas) {
   std::string names;
@@ -99,6 +123,10 @@ std::string_view Name(Isa isa) {
       return "avx_vnni";
     case Isa::kAvx512:
       return "avx512";
+    case Isa::kNeon:
+      return "neon";
+    case Isa::kNeonDotprod:
+      return "neon_dotprod";
   }
   return "";
 }

@@ -6,11 +6,11 @@
 
 namespace mlc::cpu {
 
-/// Instruction sets that kernels are written for, weakest first.
-enum class Isa { kPortable, kAvx2, kAvxVnni, kAvx512 };
+/// Instruction sets that kernels are written for, of each kind of processor the weakest first.
+enum class Isa { kPortable, kAvx2, kAvxVnni, kAvx512, kNeon, kNeonDotprod };
 
-/// "portable", "avx2" (with FMA and F16C), "avx_vnni" (avx2 with VNNI) or "avx512" (F, BW, VL and
-/// VNNI).
+/// "portable"; "avx2" (with FMA and F16C), "avx_vnni" (avx2 with VNNI) or "avx512" (F, BW, VL and
+/// VNNI); "neon" or "neon_dotprod" (with the dot product of int8).
 std::string_view Name(Isa isa);
 
 /// What the processor offers and the operating system saves, weakest first; never empty.

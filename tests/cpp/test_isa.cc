@@ -1,5 +1,6 @@
 #include "cpu/isa.h"
 
+#include <cstdint>
 #include <fstream>
 #include <stdexcept>
 #include <string>
@@ -48,6 +49,15 @@ void TestTheKernelAgrees() {
   if (avx2 && has("avx512f") && has("avx512bw") && has("avx512vl") && has("avx512_vnni")) {
     expected.push_back(Isa::kAvx512);
   }
+  CHECK(AvailableIsas() == expected);
+}
+#elif defined(__linux__) && defined(__aarch64__)
+/// The processor's own register of features, which the kernel shows to programs.
+void TestTheKernelAgrees() {
+  std::uint64_t features;
+  __asm__("mrs %0, ID_AA64ISAR0_EL1" : "=r"(features));
+  std::vector<Isa> expected = {Isa::kPortable, Isa::kNeon};
+  if ((features >> 44 & 0xf) != 0) expected.push_back(Isa::kNeonDotprod);
   CHECK(AvailableIsas() == expected);
 }
 #else

@@ -18,7 +18,7 @@ OLD_NUMPY = np.lib.NumpyVersion(np.__version__) < "2.1.0"
 IN_FEATURES = [1, 7, 8, 31, 32, 33, 64, 95, 128, 129, 255, 4096]
 
 
-@pytest.fixture(params=["portable", "avx2", "avx_vnni", "avx512"])
+@pytest.fixture(params=["portable", "avx2", "avx_vnni", "avx512", "neon", "neon_dotprod"])
 def isa(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, cpu: Device) -> str:
     """Each instruction set that this processor has, forced."""
     name: str = request.param

@@ -19,6 +19,11 @@ Kernels Choose() {
       return {kAvx2RowKernels, kAvxVnniMatMul};
     case Isa::kAvx2:
       return {kAvx2RowKernels, kAvx2MatMul};
+#elif defined(__aarch64__)
+    case Isa::kNeonDotprod:
+      return {kNeonRowKernels, kNeonDotprodMatMul};
+    case Isa::kNeon:
+      return {kNeonRowKernels, kNeonMatMul};
 #endif
     default:
       return {kPortableRowKernels, kPortableMatMul};

@@ -1,8 +1,9 @@
 #include "cpu/kernels/dot_avx_vnni.h"
-// Written in terms of it:
+#include "cpu/kernels/quantize_avx2.h"
+// Written in terms of them:
 #include "cpu/kernels/float_matmul.inc.h"
 #include "cpu/kernels/q4_matmul.inc.h"
-#include "cpu/kernels/quantize_x86.inc.h"
+#include "cpu/kernels/quantize.inc.h"
 
 namespace mlc::cpu {
 

@@ -56,6 +56,8 @@ extern const MatMulKernels kPortableMatMul;
 extern const MatMulKernels kAvx2MatMul;
 extern const MatMulKernels kAvxVnniMatMul;
 extern const MatMulKernels kAvx512MatMul;
+extern const MatMulKernels kNeonMatMul;
+extern const MatMulKernels kNeonDotprodMatMul;
 
 /// Those of ChooseIsa().
 const MatMulKernels& ChooseMatMulKernels();

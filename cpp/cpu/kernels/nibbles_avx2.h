@@ -27,9 +27,9 @@ inline Integers HighNibbles(Integers v) { return LowNibbles({_mm256_srli_epi16(v
 inline Integers Subtract(Integers a, Integers b) { return {_mm256_sub_epi32(a.bits, b.bits)}; }
 inline Vector ToFloats(Integers v) { return {_mm256_cvtepi32_ps(v.bits)}; }
 
-/// Four bytes, again and again.
-inline Integers RepeatFour(const std::int8_t* four) {
-  return {_mm256_castps_si256(_mm256_broadcast_ss(reinterpret_cast<const float*>(four)))};
+/// The bytes [4 * i, +4) of 16, again and again.
+inline Integers RepeatFour(const std::int8_t* bytes, int i) {
+  return {_mm256_castps_si256(_mm256_broadcast_ss(reinterpret_cast<const float*>(bytes) + i))};
 }
 
 /// Each of kGroups numbers, four times.

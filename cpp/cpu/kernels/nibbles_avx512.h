@@ -25,9 +25,9 @@ inline Integers HighNibbles(Integers v) { return LowNibbles({_mm512_srli_epi16(v
 inline Integers Subtract(Integers a, Integers b) { return {_mm512_sub_epi32(a.bits, b.bits)}; }
 inline Vector ToFloats(Integers v) { return {_mm512_cvtepi32_ps(v.bits)}; }
 
-/// Four bytes, again and again.
-inline Integers RepeatFour(const std::int8_t* four) {
-  return {_mm512_broadcastd_epi32(_mm_loadu_si32(four))};
+/// The bytes [4 * i, +4) of 16, again and again.
+inline Integers RepeatFour(const std::int8_t* bytes, int i) {
+  return {_mm512_broadcastd_epi32(_mm_loadu_si32(bytes + 4 * i))};
 }
 
 /// Each of kGroups numbers, four times.

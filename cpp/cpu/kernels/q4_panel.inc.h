@@ -11,6 +11,10 @@ constexpr int kLanes = Vector::kLanes;
 constexpr int kPanelGroups = 32;
 constexpr int kPanelVectors = static_cast<int>(kPanel) / kLanes;
 constexpr int kXRows = 64;  // that share an unpacked panel
+// Sums of products take half of the registers; more than eight rows at once bring nothing.
+constexpr int kSumRegisters = kPanelVectors * static_cast<int>(sizeof(Sums) / sizeof(Integers));
+constexpr int kMostTileRows = Vector::kRegisters / 2 / kSumRegisters;
+constexpr int kTileRows = kMostTileRows < 8 ? kMostTileRows : 8;
 static_assert(kLanes == 4 * kGroups);
 
 struct Panel {
@@ -77,8 +81,8 @@ void AddTile(const QuantizedRows& x, std::int64_t first_group, std::int64_t grou
         for (int v = 0; v < kPanelVectors; ++v)
           weights[v] = Integers::Load(steps[step][v * kLanes]);
         for (int r = 0; r < x_rows; ++r) {
-          const Integers input =
-              RepeatFour(group_values + r * stride * 32 + step / 4 * kGroups * 16 + step % 4 * 4);
+          const auto input =
+              RepeatFour(group_values + r * stride * 32 + step / 4 * kGroups * 16, step % 4);
           for (int v = 0; v < kPanelVectors; ++v) {
             products[r][v] =
                 step == 0 ? Dot(weights[v], input) : AddDot(products[r][v], weights[v], input);
@@ -138,7 +142,6 @@ inline void Finish(const Product& product, std::int64_t n, const float (&totals)
 template <typename Scale>
 void MultiplyPanel(const Product& product, std::int64_t n, std::int64_t first_x_row,
                    std::int64_t last_x_row) {
-  constexpr int kTileRows = Vector::kRegisters / 4;
   Panel panel;
   const std::int64_t x_rows = last_x_row - first_x_row;
   for (std::int64_t i = 0; i < x_rows; ++i) {

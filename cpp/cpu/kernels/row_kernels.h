@@ -73,6 +73,7 @@ struct RowKernels {
 extern const RowKernels kPortableRowKernels;
 extern const RowKernels kAvx2RowKernels;
 extern const RowKernels kAvx512RowKernels;
+extern const RowKernels kNeonRowKernels;
 
 /// Those of ChooseIsa().
 const RowKernels& ChooseRowKernels();

@@ -1,8 +1,12 @@
 #pragma once
 
-// Quantizes x with AVX2. Included by matmul_avx*.cc, after their nibbles_*.h.
+#include <immintrin.h>
+
+#include <cstdint>
 
 #include "cpu/kernels/matmul_kernels.h"
+
+// Only for the files that compile *.inc.h for one instruction set: see matmul_kernels.h.
 
 namespace mlc::cpu {
 namespace {
@@ -49,23 +53,6 @@ inline void QuantizeGroup(const float* x, std::int8_t* values, std::int64_t dist
   const __m128i low = _mm256_castsi256_si128(parted), high = _mm256_extracti128_si256(parted, 1);
   _mm_storeu_si128(reinterpret_cast<__m128i*>(values), _mm_unpacklo_epi16(low, high));
   _mm_storeu_si128(reinterpret_cast<__m128i*>(values + distance), _mm_unpackhi_epi16(low, high));
-}
-
-void Quantize(const Product& product, std::int64_t row) {
-  constexpr std::int64_t block = Integers::kGroups;
-  const QuantizedRows& quantized = product.quantized;
-  const float* x = product.x + row * product.cols;
-  for (std::int64_t group = 0; group < quantized.groups; ++group) {
-    const std::int64_t index = row * quantized.groups + group;
-    std::int8_t* values = quantized.values + index / block * block * 32 + index % block * 16;
-    float last[32];
-    const float* input = x + group * 32;
-    if (product.cols - group * 32 < 32) {
-      for (std::int64_t i = 0; i < 32; ++i) last[i] = group * 32 + i < product.cols ? input[i] : 0;
-      input = last;
-    }
-    QuantizeGroup(input, values, 16 * block, quantized.scales + index, quantized.offsets + index);
-  }
 }
 
 }  // namespace
