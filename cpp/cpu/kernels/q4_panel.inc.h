@@ -56,10 +56,42 @@ void Unpack(const Rows<Scale, kLanes>& rows, std::int64_t block, int row, Panel&
   }
 }
 
+/// What of the matrix is unpacked next, and so comes from memory while a panel is multiplied.
+struct NextPanel {
+  const std::uint8_t* bytes;
+  const std::uint8_t* scales;
+  std::int64_t bytes_stride, scales_stride;  ///< from row to row
+  std::int64_t scales_size;                  ///< in a row
+
+  template <typename Scale>
+  static NextPanel Make(const Product& product, std::int64_t n, std::int64_t group) {
+    const std::int64_t index = n * product.groups + group;
+    return {
+        static_cast<const std::uint8_t*>(product.values) + index * 16,
+        reinterpret_cast<const std::uint8_t*>(static_cast<const Scale*>(product.scales) + index),
+        product.groups * 16, product.groups * static_cast<std::int64_t>(sizeof(Scale)),
+        kPanelGroups * static_cast<std::int64_t>(sizeof(Scale))};
+  }
+
+  /// Asks for one part of kPanelGroups: four groups are a line, so each takes a quarter of the
+  /// rows.
+  void Fetch(std::int64_t part) const {
+    const std::uint8_t* row = bytes + part % 4 * (kPanel / 4) * bytes_stride + part / 4 * 64;
+    for (std::int64_t i = 0; i < kPanel / 4; ++i) Prefetch(row + i * bytes_stride);
+    const std::int64_t offset = part / kPanel * 64;
+    if (offset < scales_size) Prefetch(scales + part % kPanel * scales_stride + offset);
+  }
+};
+
+struct Nothing {
+  void Fetch(std::int64_t) const {}
+};
+
 /// Adds the products of the panel's `groups` groups and `x_rows` rows of x.
-template <int x_rows>
+template <int x_rows, typename Next>
 void AddTile(const QuantizedRows& x, std::int64_t first_group, std::int64_t groups,
-             std::int64_t x_row, const Panel& panel, float (*totals)[kGroups][kPanel]) {
+             std::int64_t x_row, const Panel& panel, const Next& next,
+             float (*totals)[kGroups][kPanel]) {
   const std::int64_t stride = x.groups;
   const std::int8_t* values = x.values + (x_row * stride + first_group) * 32;
   const float* x_scales = x.scales + x_row * stride + first_group;
@@ -74,6 +106,7 @@ void AddTile(const QuantizedRows& x, std::int64_t first_group, std::int64_t grou
     for (std::int64_t group = first; group < groups; group += kGroups) {
       const std::int8_t* group_values = values + (group - first) * 32 + first * 16;
       const auto& steps = panel.bytes[group];
+      next.Fetch(group);
       Sums products[x_rows][kPanelVectors];
 #pragma GCC unroll 8
       for (int step = 0; step < 8; ++step) {
@@ -106,16 +139,17 @@ void AddTile(const QuantizedRows& x, std::int64_t first_group, std::int64_t grou
   }
 }
 
-/// All of `x_rows` rows, in tiles of `most` rows and less.
-template <int most>
+/// All of `x_rows` rows, in tiles of `most` rows and less; the first fetches all of `next`.
+template <int most, typename Next>
 void AddTiles(const QuantizedRows& x, std::int64_t first_group, std::int64_t groups,
-              std::int64_t x_row, std::int64_t x_rows, const Panel& panel,
+              std::int64_t x_row, std::int64_t x_rows, const Panel& panel, const Next& next,
               float (*totals)[kGroups][kPanel]) {
-  for (; x_rows >= most; x_rows -= most, x_row += most, totals += most) {
-    AddTile<most>(x, first_group, groups, x_row, panel, totals);
-  }
-  if constexpr (most > 1) {
-    AddTiles<most / 2>(x, first_group, groups, x_row, x_rows, panel, totals);
+  if (x_rows >= most) {
+    AddTile<most>(x, first_group, groups, x_row, panel, next, totals);
+    AddTiles<most>(x, first_group, groups, x_row + most, x_rows - most, panel, Nothing(),
+                   totals + most);
+  } else if constexpr (most > 1) {
+    AddTiles<most / 2>(x, first_group, groups, x_row, x_rows, panel, next, totals);
   }
 }
 
@@ -159,7 +193,11 @@ void MultiplyPanel(const Product& product, std::int64_t n, std::int64_t first_x_
         Unpack(rows, block, v * kLanes, panel);
       }
     }
-    AddTiles<kTileRows>(product.quantized, group, groups, first_x_row, x_rows, panel, panel.totals);
+    const bool last = left <= kPanelGroups;
+    const NextPanel next =
+        NextPanel::Make<Scale>(product, last ? n + kPanel : n, last ? 0 : group + groups);
+    AddTiles<kTileRows>(product.quantized, group, groups, first_x_row, x_rows, panel, next,
+                        panel.totals);
   }
   for (std::int64_t r = 0; r < x_rows; ++r) {
     Finish(product, n, panel.totals[r], first_x_row + r);

@@ -35,22 +35,10 @@ class Rows {
       bytes[i] = first_bytes_[i] + group * 16;
       scales[i] = first_scales_[i] + group;
     }
-    PrefetchNext(group);
     if (groups_ - group < kBlockGroups) Pad(groups_ - group);
   }
 
  private:
-  static constexpr std::int64_t kLineScales = 64 / sizeof(Scale);
-
-  /// The same block of the `count` rows after these: each row is short, and memory is far.
-  void PrefetchNext(std::int64_t group) const {
-    for (int i = 0; i < count; ++i) {
-      Prefetch(bytes[i] + count * groups_ * 16);
-      Prefetch(bytes[i] + count * groups_ * 16 + 64);
-      if (group % kLineScales == 0) Prefetch(scales[i] + count * groups_);
-    }
-  }
-
   /// Zeros after the `left` groups at the end of the rows.
   void Pad(std::int64_t left) {
     for (int i = 0; i < count; ++i) {
