@@ -117,10 +117,13 @@ def push_first(
 
 
 def move(repository: Repository, tag: str, image: RemoteImage) -> None:
-    """Let `tag` name `image`, and read it back."""
+    """Let `tag` name `image`, and read it back; an old commit, pushed again, takes no tag back."""
     before = repository.find(tag)
     if before and before.digest == image.digest:
         print(f"{repository.name}:{tag} is already there", flush=True)
+        return
+    if before and is_ancestor(image.labels.get(REVISION, ""), before.labels.get(REVISION, "")):
+        print(f"{repository.name}:{tag} stays at a later commit", flush=True)
         return
     repository.tag(image, tag)
     after = repository.find(tag)
@@ -131,6 +134,12 @@ def move(repository: Repository, tag: str, image: RemoteImage) -> None:
             hint="Is somebody else pushing? Run the same command again.",
         )
     print(f"{repository.name}:{tag} was {before.digest if before else 'absent'}", flush=True)
+
+
+def is_ancestor(commit: str, other: str) -> bool:
+    """Whether `commit` is before `other` in the history that this clone knows."""
+    command = ["git", "merge-base", "--is-ancestor", commit, other]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, check=False).returncode == 0
 
 
 def find_same(engine: str, repository: Repository, log: Path) -> str:

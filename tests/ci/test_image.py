@@ -12,12 +12,14 @@ from loopback_registry import LOGIN, PASSWORD
 
 from ci import image, images
 from ci.errors import FactoryError
+from ci.paths import ROOT
 from ci.registry import Repository
 from ci.toolchain import lock_digest
 from ci.version import Source
 
 MAIN = "refs/heads/main"
 FIRST = Source(commit="1" * 40, epoch=0, dirty=False, tag="")
+COMMITS = ["git", "rev-parse", "HEAD~1", "HEAD"]
 SECOND = replace(FIRST, commit="2" * 40)
 
 
@@ -137,6 +139,14 @@ def test_next_commit_moves_dev_and_no_branch_does(registry: Registry) -> None:
     second = registry.push(SECOND)
     assert second.endswith(registry.digest("dev"))
     assert first.endswith(registry.digest(f"sha-{FIRST.commit}"))
+
+
+@pytest.mark.container
+def test_old_commit_that_is_pushed_again_does_not_take_dev_back(registry: Registry) -> None:
+    old, new = subprocess.check_output(COMMITS, cwd=ROOT, text=True).split()
+    newest = registry.push(replace(FIRST, commit=new))
+    registry.push(replace(FIRST, commit=old))
+    assert newest.endswith(registry.digest("dev"))
 
 
 @pytest.mark.container
