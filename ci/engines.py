@@ -263,7 +263,7 @@ def host_env(
     env |= lane_variables(job) | toolchain_env(toolchain, job.lane)
     env["PYTHONDONTWRITEBYTECODE"] = "1"
     env["PYTHONPATH"] = os.pathsep.join(map(os.fspath, (toolchain.directory, source)))
-    path = [os.fspath(python / "bin"), os.fspath(toolchain.directory / "bin")]
+    path = [os.fspath(python / "bin"), *map(os.fspath, toolchain.programs)]
     if system_compiler:
         path.append(os.environ["PATH"])
         env |= {"MLC_LLM_PLATFORM": "auto"}

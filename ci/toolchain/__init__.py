@@ -40,6 +40,15 @@ class Toolchain:
     directory: Path
     digest: str
 
+    @property
+    def programs(self) -> tuple[Path, ...]:
+        """The folders of its programs, for PATH.
+
+        CMake's own comes first: the other's scripts need the Python that installed them, which may
+        be gone, and then PATH would go on to a cmake of the system.
+        """
+        return self.directory / "cmake" / "data" / "bin", self.directory / "bin"
+
 
 def lock_digest(lock: Path = LOCK) -> str:
     """Return the sha256 of the toolchain's lock: its identity in manifests and images."""
@@ -95,7 +104,7 @@ def toolchain_env(toolchain: Toolchain, lane: Lane) -> dict[str, str]:
 
 def command_env(toolchain: Toolchain, lane: Lane) -> dict[str, str]:
     """Return this process's environment with the toolchain's modules and programs in front."""
-    path = os.pathsep.join([os.fspath(toolchain.directory / "bin"), os.environ["PATH"]])
+    path = os.pathsep.join([*map(os.fspath, toolchain.programs), os.environ["PATH"]])
     front = {"PYTHONPATH": os.fspath(toolchain.directory), "PATH": path}
     return {**os.environ, **toolchain_env(toolchain, lane), **front}
 

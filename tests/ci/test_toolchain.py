@@ -1,5 +1,7 @@
 import base64
 import hashlib
+import os
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +11,7 @@ from offers import offer
 from ci import toolchain
 from ci.errors import FactoryError
 from ci.lanes import load_lanes
-from ci.toolchain import check_files, ensure_toolchain
+from ci.toolchain import Toolchain, check_files, command_env, ensure_toolchain
 
 LANE = load_lanes()["linux-x86_64"]
 
@@ -33,6 +35,14 @@ def lock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("UV_NO_INDEX", "1")
     monkeypatch.setenv("UV_FIND_LINKS", str(offers))
     return lock
+
+
+@pytest.mark.skipif("MLC_LLM_TOOLCHAIN" not in os.environ, reason="`nox -s tests` has it")
+def test_cmake_does_not_need_the_python_that_installed_it() -> None:
+    installed = Toolchain(Path(os.environ["MLC_LLM_TOOLCHAIN"]), "")
+    cmake = shutil.which("cmake", path=command_env(installed, LANE)["PATH"])
+    assert cmake
+    assert not Path(cmake).read_bytes().startswith(b"#!")
 
 
 def test_toolchain_is_installed_once(cache: Path, lock: Path, tmp_path: Path) -> None:
