@@ -131,7 +131,7 @@ def build_natively(job: Job, toolchain: Toolchain) -> None:
         [
             *(sys.executable, "-m", "cibuildwheel", source, "--output-dir", job.repaired),
             # Another CPython than this one could not load what the toolchain has compiled.
-            *("--only", f"cp{sys.version_info[0]}{sys.version_info[1]}-{job.lane.platform}"),
+            *("--only", f"cp{sys.version_info[0]}{sys.version_info[1]}-{job.lane.own_tag}"),
         ],
         log=job.log,
         lane=job.lane.id,
@@ -211,6 +211,11 @@ def runs_here(lane: Lane) -> bool:
         {"amd64": "x86_64", "arm64": "aarch64"}.get(processor, processor),
         {"win32": "windows", "darwin": "macos"}.get(system, system),
     )
+
+
+def can_run(lane: Lane) -> bool:
+    """Whether a machine like this one can run the lane's wheels, by itself or by what stands in."""
+    return runs_here(lane) or bool(lane.stand_in)
 
 
 def check_host(lane: Lane) -> None:

@@ -17,6 +17,9 @@ from ci.toml import read_toml
 
 DEFAULT_LANE = "linux-x86_64"  # what tests, benchmarks and the build image are for
 TABLE = Path(__file__).with_name("lanes.toml")
+FILE_NAMES = {"linux": "libmlc_llm.so", "windows": "mlc_llm.dll", "macos": "libmlc_llm.dylib"}
+STAND_INS = ("wine", "qemu")
+UV_SYSTEMS = {"windows": "pc-windows-msvc", "macos": "apple-darwin"}
 
 
 @dataclass(frozen=True)
@@ -51,30 +54,48 @@ class Lane:
         return ".".join(match.groups()) if match else ""
 
     @property
+    def macos(self) -> str:
+        """The oldest macOS that the platform tag promises, "11.0"; empty elsewhere."""
+        match = re.fullmatch(r"macosx_(\d+)_(\d+)_\w+", self.platform)
+        return ".".join(match.groups()) if match else ""
+
+    @property
     def processor(self) -> str:
         """The processor as zig calls it: x86_64 or aarch64."""
         return self.zig_target.split("-")[0]
 
     @property
     def system(self) -> str:
-        """The operating system as zig calls it: linux or windows."""
-        return self.zig_target.split("-")[1]
+        """The operating system as zig calls it: linux, windows or macos."""
+        return self.zig_target.split("-")[1].partition(".")[0]
+
+    @property
+    def stand_in(self) -> str:
+        """What runs the lane's wheels on another machine, wine or qemu; empty: nothing does."""
+        return next((place for place in self.tested if place in STAND_INS), "")
 
     @property
     def library(self) -> str:
         """The native library's place in the wheel."""
-        return f"mlc_llm/lib/{'mlc_llm.dll' if self.system == 'windows' else 'libmlc_llm.so'}"
+        return f"mlc_llm/lib/{FILE_NAMES[self.system]}"
+
+    @property
+    def own_tag(self) -> str:
+        """What cibuildwheel calls the platform on a machine of its own: without a version."""
+        return re.sub(r"_\d+_\d+_", "_", self.platform)
 
     @property
     def python_platform(self) -> str:
         """What sysconfig.get_platform() says there."""
-        return re.sub(r"^manylinux_\d+_\d+", "linux", self.platform).replace("_", "-", 1)
+        platform = re.sub(r"^manylinux_\d+_\d+", "linux", self.platform)
+        platform = re.sub(r"^macosx_(\d+)_(\d+)_", r"macosx-\1.\2-", platform)
+        return platform.replace("_", "-", 1)
 
     @property
     def uv_platform(self) -> str:
         """What uv calls the platform (--python-platform)."""
-        if self.system == "windows":
-            return f"{self.processor}-pc-windows-msvc"
+        if not self.glibc:
+            return f"{self.processor}-{UV_SYSTEMS[self.system]}"
         return f"{self.processor}-{self.platform.removesuffix(f'_{self.processor}')}"
 
 
@@ -143,11 +164,12 @@ def matrix(lanes: Iterable[Lane]) -> str:
 
 
 def main(arguments: list[str]) -> int:
-    """Print the matrix of all lanes; in a workflow, also set its output `built` for those built."""
+    """Print the matrix of all lanes; in a workflow, set its outputs `built` and `released`."""
     argparse.ArgumentParser(prog="nox -s matrix --", description=__doc__).parse_args(arguments)
     lanes = load_lanes().values()
     print(matrix(lanes))
     set_output("built", matrix(lane for lane in lanes if lane.built))
+    set_output("released", matrix(lane for lane in lanes if lane.built and lane.released))
     return 0
 
 

@@ -105,11 +105,11 @@ def linked_parts(lane: Lane, toolchain: Path) -> list[Part]:
             for name, folder in (
                 ("libc++", "libcxx"),
                 ("libc++abi", "libcxxabi"),
-                ("libunwind", "libunwind"),
+                *([("libunwind", "libunwind")] if not lane.macos else []),
             )
         ),
         Part("compiler-rt of zig", zig, f"MIT AND ({LLVM})", f"pkg:pypi/ziglang@{zig}", static),
-        _c_library(lane, libraries, zig),
+        *_c_library(lane, libraries, zig),
         Part(
             "Apache TVM FFI headers", ffi, "Apache-2.0", f"pkg:pypi/apache-tvm-ffi@{ffi}", "headers"
         ),
@@ -124,17 +124,22 @@ def linked_parts(lane: Lane, toolchain: Path) -> list[Part]:
     ]
 
 
-def _c_library(lane: Lane, libraries: Path, zig: str) -> Part:
-    """Return the part of the C library that is linked in: start files, and on Windows more."""
+def _c_library(lane: Lane, libraries: Path, zig: str) -> list[Part]:
+    """Return the part of the C library that is linked in: start files, on Windows more.
+
+    On macOS there is none: the system's library brings that, and libunwind.
+    """
+    if lane.macos:
+        return []
     if lane.glibc:
         licence, purl = "LGPL-2.1-or-later", f"pkg:generic/glibc@{lane.glibc}"
-        return Part("GNU C Library start files", lane.glibc, licence, purl, f"as in zig {zig}")
+        return [Part("GNU C Library start files", lane.glibc, licence, purl, f"as in zig {zig}")]
     header = libraries / "libc/include/any-windows-any/_mingw_mac.h"
     version = ".".join(
         _find(header, rf"#define __MINGW64_VERSION_{word} (\d+)$") for word in ("MAJOR", "MINOR")
     )
     purl = f"pkg:generic/mingw-w64@{version}"
-    return Part("mingw-w64 runtime", version, "ZPL-2.1", purl, "linked statically")
+    return [Part("mingw-w64 runtime", version, "ZPL-2.1", purl, "linked statically")]
 
 
 def _linked(part: Part) -> Component:

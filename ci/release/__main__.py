@@ -15,7 +15,7 @@ from ci.errors import FactoryError
 from ci.lanes import load_lanes
 from ci.paths import ROOT, WHEELHOUSE, WORK
 from ci.release import directory
-from ci.release.gate import check_tag, check_wheels, gather
+from ci.release.gate import check_tag, check_wheels, gather, leave_out
 from ci.release.github import publish as github
 from ci.release.github.client import Client
 from ci.release.github.place import Place, find_place
@@ -104,7 +104,7 @@ def main(arguments: list[str]) -> int:
     options = parse_arguments(arguments)
     lanes = load_lanes()
     source = check_tag(ROOT, options.tag)
-    gathered = gather(options.wheelhouse)
+    gathered = leave_out(gather(options.wheelhouse), lanes)
     check_wheels(gathered.manifest, source, lanes)
     place = find_place(ROOT, os.environ)
     target = choose_target(options, place)

@@ -87,6 +87,20 @@ def gather(folder: Path) -> Gathered:
     )
 
 
+def leave_out(gathered: Gathered, lanes: Mapping[str, Lane]) -> Gathered:
+    """Return `gathered` without the wheels of lanes that are not released; say which."""
+    *paths, sdist = gathered.files
+    kept = []
+    for wheel, path in zip(gathered.manifest.wheels, paths, strict=True):
+        lane = lanes.get(wheel.lane)
+        if lane and not lane.released:
+            print(f"{wheel.file} is left out: ci/lanes.toml does not release {lane.id}.")
+        else:
+            kept.append((wheel, path))
+    manifest = replace(gathered.manifest, wheels=tuple(wheel for wheel, _ in kept))
+    return Gathered(manifest, (*(path for _, path in kept), sdist))
+
+
 def check_wheels(manifest: Manifest, source: Source, lanes: Mapping[str, Lane]) -> None:
     """Raise FactoryError unless `manifest` has what a release of `source` must have, no more."""
     version = tag_to_version(source.tag)
@@ -114,8 +128,8 @@ def check_wheels(manifest: Manifest, source: Source, lanes: Mapping[str, Lane]) 
             )
     if extra := sorted(set(built) - set(wanted)):
         raise FactoryError(
-            f"the wheelhouse has a wheel of lane {extra[0]}, which ci/lanes.toml does not release.",
-            hint="Leave it out, or release the lane.",
+            f"the wheelhouse has a wheel of lane {extra[0]}, which ci/lanes.toml does not know.",
+            hint=BUILD,
         )
     for wheel in manifest.wheels:
         _check_wheel(wheel, lanes[wheel.lane])

@@ -11,7 +11,7 @@ from pathlib import Path
 import pefile
 from elftools.elf.elffile import ELFFile
 
-from ci import elf
+from ci import elf, macho
 
 PE_MAGIC = b"MZ"
 
@@ -78,7 +78,7 @@ def _sections(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> tuple[Node, ..
 
 
 def read_sections(data: bytes) -> dict[str, bytes]:
-    """Return the sections that a library of Linux or Windows holds; none of another file."""
+    """Return the sections that a native library holds; none of another file."""
     if data.startswith(elf.MAGIC):
         return {
             section.name: section.data()
@@ -88,4 +88,4 @@ def read_sections(data: bytes) -> dict[str, bytes]:
     if data.startswith(PE_MAGIC):
         sections = pefile.PE(data=data, fast_load=True).sections
         return {s.Name.rstrip(b"\0").decode(): s.get_data() for s in sections if s.SizeOfRawData}
-    return {}
+    return macho.read_sections(data) if data.startswith(macho.MAGIC) else {}

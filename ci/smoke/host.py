@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+from ci.machine import LOADERS
 from ci.paths import LOCKS
 from ci.pythons import find_python, supported_pythons
 from ci.smoke.cases import Case
@@ -20,7 +21,7 @@ from ci.smoke.process import run_cleanly, uv
 LOCK_OF = {"oldest": LOCKS / "smoke-oldest.txt", "newest": LOCKS / "smoke-newest.txt"}
 LAVAPIPE = sorted(Path("/usr/share/vulkan/icd.d").glob("lvp_icd*.json"))
 PROGRAMS = "Scripts" if os.name == "nt" else "bin"  # where a virtual environment has them
-LOADER = "vulkan-1.dll" if os.name == "nt" else "libvulkan.so.1"
+LOADER = LOADERS.get(sys.platform, "libvulkan.so.1")
 
 
 @dataclass(frozen=True)

@@ -11,8 +11,8 @@ foreach(variable MLC_LLM_TOOLCHAIN MLC_LLM_ZIG_TARGET MLC_LLM_ZIG_CPU)
   endif()
 endforeach()
 
-# The target decides what is built, not the machine that builds: PROCESSOR-SYSTEM-ABI.
-if(NOT "$ENV{MLC_LLM_ZIG_TARGET}" MATCHES "^(x86_64|aarch64)-(linux|windows|macos)(-|$)")
+# The target decides what is built, not the machine that builds: PROCESSOR-SYSTEM.VERSION-ABI.
+if(NOT "$ENV{MLC_LLM_ZIG_TARGET}" MATCHES "^(x86_64|aarch64)-(linux|windows|macos)([-.]|$)")
   message(FATAL_ERROR "MLC_LLM_ZIG_TARGET is \"$ENV{MLC_LLM_ZIG_TARGET}\", whose processor or "
     "system ci/toolchain/zig.cmake does not know: add it there.")
 endif()
@@ -21,6 +21,11 @@ set(system_linux Linux)
 set(system_windows Windows)
 set(system_macos Darwin)
 set(CMAKE_SYSTEM_NAME "${system_${CMAKE_MATCH_2}}")
+
+# What Apple's compilers are told besides is in the target.
+set(CMAKE_OSX_ARCHITECTURES "")
+set(CMAKE_OSX_DEPLOYMENT_TARGET "")
+set(CMAKE_OSX_SYSROOT "")
 
 cmake_path(SET zig "$ENV{MLC_LLM_TOOLCHAIN}/ziglang/zig")
 if(CMAKE_HOST_WIN32)

@@ -10,10 +10,10 @@ from ci.checks import FAILED, PASSED, Check
 from ci.errors import FactoryError
 from ci.lanes import Lane
 from ci.repack import read_wheel
-from ci.verify import files, linux, windows
+from ci.verify import files, linux, macos, windows
 from ci.verify.subject import Subject
 
-OF_SYSTEM = {"linux": linux.CHECKS, "windows": windows.CHECKS}
+OF_SYSTEM = {"linux": linux.CHECKS, "windows": windows.CHECKS, "macos": macos.CHECKS}
 
 
 def verify_wheel(

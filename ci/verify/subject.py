@@ -9,8 +9,8 @@ from pathlib import Path
 
 from packaging.metadata import ExceptionGroup, Metadata
 
-from ci import elf, pe
 from ci.lanes import Lane
+from ci.libraries import Library, read_library
 from ci.repack import find_dist_info
 
 
@@ -36,18 +36,17 @@ class Subject:
         return self.read(f"{find_dist_info(self.files)}/{name}")
 
     @property
-    def library(self) -> elf.Library | pe.Library:
+    def library(self) -> Library:
         """The native library; raises ValueError when it cannot be read."""
         if isinstance(self._library, str):
             raise ValueError(self._library)  # noqa: TRY004 - of the wheel, not of an argument
         return self._library
 
     @cached_property
-    def _library(self) -> elf.Library | pe.Library | str:
+    def _library(self) -> Library | str:
         """The library, or why there is none: a failure is kept too, for ten checks ask."""
-        read = pe.read_library if self.lane.system == "windows" else elf.read_library
         try:
-            return read(self.read(self.lane.library))
+            return read_library(self.read(self.lane.library), self.lane)
         except Exception as error:  # noqa: BLE001 - pyelftools raises many kinds
             return f"{self.lane.library} cannot be read: {str(error) or type(error).__name__}"
 

@@ -10,6 +10,9 @@ namespace {
 #ifdef _WIN32
 constexpr char kLoaderName[] = "vulkan-1.dll";
 constexpr char kInstallHint[] = "install a graphics driver that offers Vulkan";
+#elif defined(__APPLE__)
+constexpr char kLoaderName[] = "libvulkan.1.dylib";
+constexpr char kInstallHint[] = "nothing is missing, Vulkan on a Mac is not tried yet";
 #else
 constexpr char kLoaderName[] = "libvulkan.so.1";
 constexpr char kInstallHint[] =

@@ -6,7 +6,7 @@ import os
 import sys
 from pathlib import Path
 from platform import machine
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 from offers import offer
@@ -66,20 +66,36 @@ def test_native_build_is_cibuildwheels(tmp_path: Path, monkeypatch: pytest.Monke
 
 
 @pytest.mark.skipif(sys.version_info < (3, 11), reason="cibuildwheel needs Python 3.11")
-def test_cibuildwheel_reads_our_table_on_windows() -> None:
+@pytest.mark.parametrize(
+    ("lane", "folders", "test", "path"),
+    [
+        ("windows-x86_64", (r"C:\tool chain", r"D:\a\src"), "", r"C:\tool chain;D:\a\src"),
+        ("macos-arm64", ("/tool chain", "/src"), "cd {project} && ", "/tool chain:/src"),
+    ],
+)
+def test_cibuildwheel_reads_our_table(
+    lane: Literal["windows-x86_64", "macos-arm64"],
+    folders: tuple[str, str],
+    test: str,
+    path: str,
+) -> None:
     from cibuildwheel.options import CommandLineArguments, Options  # noqa: PLC0415
+    from cibuildwheel.util.resources import BUILD_PLATFORMS  # noqa: PLC0415
 
+    system: Literal["windows", "macos"] = "windows" if lane == "windows-x86_64" else "macos"
     arguments = CommandLineArguments.defaults()
-    arguments.platform, arguments.package_dir = "windows", ROOT
-    folders = {"MLC_LLM_TOOLCHAIN": r"C:\tool chain", "MLC_LLM_SOURCE": r"D:\a\src"}
-    table = Options("windows", arguments, env=folders, defaults=False)
-    options = table.build_options("cp312-win_amd64")
+    arguments.platform, arguments.package_dir = system, ROOT
+    variables = dict(zip(("MLC_LLM_TOOLCHAIN", "MLC_LLM_SOURCE"), folders, strict=True))
+    table = Options(system, arguments, env=variables, defaults=False)
+    identifier = f"cp312-{load_lanes()[lane].own_tag}"
+    assert f'"{identifier}"' in BUILD_PLATFORMS.read_text()
+    options = table.build_options(identifier)
     assert options.repair_command == "python -m ci.repair {wheel} {dest_dir}"
-    assert options.test_command == "python -m ci.smoke {wheel}"
+    assert options.test_command == f"{test}python -m ci.smoke {{wheel}}"
     assert options.build_frontend is not None
     assert options.build_frontend.args == ["--no-isolation"]
-    environment = options.environment.as_dictionary(folders)
-    assert environment["PYTHONPATH"] == r"C:\tool chain;D:\a\src"
+    environment = options.environment.as_dictionary(variables)
+    assert environment["PYTHONPATH"] == path
 
 
 def test_tvm_ffi_alone_is_installed_for_the_platform(

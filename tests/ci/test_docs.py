@@ -295,6 +295,14 @@ def test_explained_message_is_one_of_the_code(message: str) -> None:
 @pytest.mark.parametrize("page", ["README.md", "docs/build.md"])
 def test_table_of_lanes_is_that_of_the_code(page: str) -> None:
     rows = re.findall(
-        r"^\| `([^`]+)` \| `([^`]+)` \| (built|declared)", (ROOT / page).read_text(), re.MULTILINE
+        r"^\| `([^`]+)` \| `([^`]+)` \| (built|declared) \| (yes|no) \| ([\w, ]+) \|$",
+        (ROOT / page).read_text(),
+        re.MULTILINE,
     )
-    assert rows == [(lane.id, lane.platform, lane.state) for lane in load_lanes().values()]
+    assert rows == [
+        (
+            *(lane.id, lane.platform, lane.state),
+            *("yes" if lane.released else "no", ", ".join(lane.tested)),
+        )
+        for lane in load_lanes().values()
+    ]

@@ -19,12 +19,28 @@ def test_first_lanes_are_declared() -> None:
         "linux-x86_64": "built",
         "windows-x86_64": "built",
         "linux-aarch64": "built",
+        "macos-arm64": "built",
     }
 
 
 def test_glibc_floor_comes_from_the_platform_tag() -> None:
     assert LANES["linux-x86_64"].glibc == "2.28"
-    assert LANES["windows-x86_64"].glibc == ""
+    assert LANES["windows-x86_64"].glibc == LANES["macos-arm64"].glibc == ""
+
+
+def test_oldest_macos_comes_from_the_platform_tag() -> None:
+    assert LANES["macos-arm64"].macos == "11.0"
+    assert LANES["macos-arm64"].zig_target.endswith("-macos.11.0")
+    assert LANES["linux-aarch64"].macos == ""
+
+
+def test_wheel_of_another_system_runs_here_by_what_stands_in() -> None:
+    assert {lane.id: lane.stand_in for lane in LANES.values()} == {
+        "linux-x86_64": "",
+        "windows-x86_64": "wine",
+        "linux-aarch64": "qemu",
+        "macos-arm64": "",
+    }
 
 
 @pytest.mark.parametrize(
@@ -33,6 +49,7 @@ def test_glibc_floor_comes_from_the_platform_tag() -> None:
         ("linux-x86_64", "linux", "linux-x86_64", "x86_64-manylinux_2_28"),
         ("windows-x86_64", "windows", "win-amd64", "x86_64-pc-windows-msvc"),
         ("linux-aarch64", "linux", "linux-aarch64", "aarch64-manylinux_2_28"),
+        ("macos-arm64", "macos", "macosx-11.0-arm64", "aarch64-apple-darwin"),
     ],
 )
 def test_platform_in_each_tools_words(lane: str, system: str, python: str, uv: str) -> None:
@@ -59,9 +76,10 @@ def test_workflow_is_handed_the_lanes_that_are_built(tmp_path: Path) -> None:
     output = tmp_path / "output"
     env = os.environ | {"GITHUB_OUTPUT": str(output)}
     subprocess.run([sys.executable, "-m", "ci.lanes"], cwd=ROOT, env=env, check=True)
-    name, _, value = output.read_text().partition("=")
-    assert name == "built"
-    assert {row["state"] for row in json.loads(value)["include"]} == {"built"}
+    lines = dict(line.split("=", 1) for line in output.read_text().splitlines())
+    rows = {name: json.loads(value)["include"] for name, value in lines.items()}
+    assert {row["state"] for row in rows["built"]} == {"built"}
+    assert rows["released"] == [row for row in rows["built"] if row["released"]]
 
 
 @pytest.mark.parametrize("line", ["", 'platform = "any"\nbuilt = true'])

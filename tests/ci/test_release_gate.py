@@ -19,7 +19,7 @@ from releases import (
 )
 
 from ci.errors import FactoryError
-from ci.release.gate import check_tag, check_wheels, gather
+from ci.release.gate import check_tag, check_wheels, gather, leave_out
 from ci.version import Source
 
 SOURCE = Source(commit="a" * 40, epoch=1, dirty=False, tag=TAG)
@@ -179,11 +179,25 @@ def test_missing_lane_is_an_error_and_never_a_silence(tmp_path: Path) -> None:
         check_wheels(gather(wheelhouse).manifest, SOURCE, LANES)
 
 
-def test_lane_that_is_not_released_is_refused(tmp_path: Path) -> None:
+def test_lane_that_is_not_released_is_left_out(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     lanes = LANES | {ONE: replace(LANES[ONE], released=False)}
-    wheelhouse = write_wheelhouse(tmp_path / "wheelhouse")
-    with pytest.raises(FactoryError, match=f"a wheel of lane {ONE}, which .* does not release"):
-        check_wheels(gather(wheelhouse).manifest, SOURCE, lanes)
+    everything = gather(write_wheelhouse(tmp_path / "wheelhouse"))
+    rest = leave_out(everything, lanes)
+    assert {wheel.lane for wheel in rest.manifest.wheels} == {*OTHERS}
+    assert {*everything.files} - {*rest.files} == {
+        path for path in everything.files if LANES[ONE].platform in path.name
+    }
+    assert f"left out: ci/lanes.toml does not release {ONE}" in capsys.readouterr().out
+    check_wheels(rest.manifest, SOURCE, lanes)
+
+
+def test_lane_that_nobody_knows_is_refused(tmp_path: Path) -> None:
+    lanes = {name: lane for name, lane in LANES.items() if name != ONE}
+    everything = leave_out(gather(write_wheelhouse(tmp_path / "wheelhouse")), lanes)
+    with pytest.raises(FactoryError, match=f"a wheel of lane {ONE}, which .* does not know"):
+        check_wheels(everything.manifest, SOURCE, lanes)
 
 
 def test_wheel_of_another_version_is_refused(tmp_path: Path) -> None:

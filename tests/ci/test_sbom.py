@@ -74,6 +74,9 @@ def test_c_library_is_that_of_the_platform(toolchain: Path) -> None:
     windows = components(make(toolchain, "windows-x86_64"))
     assert windows["mingw-w64 runtime"]["version"] == "13.0"
     assert "vulkan-1.dll" in windows["Vulkan loader"]["description"]
+    macos = components(make(toolchain, "macos-arm64"))
+    assert "libunwind" in windows
+    assert "libunwind" not in macos  # the system's
 
 
 def test_requirement_becomes_a_range(toolchain: Path) -> None:

@@ -128,6 +128,14 @@ def test_wheel_that_does_not_install_is_a_failed_check(tmp_path: Path) -> None:
     assert "no network" in check.detail
 
 
+def test_lane_that_nothing_here_can_run_is_told_as_not_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLC_LLM_LANE", "macos-arm64")
+    monkeypatch.setattr(sys, "platform", "linux")
+    (check,) = smoke.smoke(WHEEL)
+    assert (check.name, check.status) == ("smoke: macos", NOT_RUN)
+    assert "in CI macos-15" in check.detail
+
+
 def test_main_fails_with_a_failed_check(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

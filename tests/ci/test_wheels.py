@@ -31,6 +31,7 @@ from ci.wheels import (
 
 LANE = load_lanes()["linux-x86_64"]
 WINDOWS = load_lanes()["windows-x86_64"]
+MACOS = load_lanes()["macos-arm64"]
 
 
 def run(*arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
@@ -138,14 +139,19 @@ def test_system_compiler_is_the_hosts() -> None:
 
 @pytest.mark.parametrize(
     ("machine", "system", "chosen"),
-    [("x86_64", "linux", "cross"), ("AMD64", "win32", "native"), ("ARM64", "win32", "cross")],
+    [
+        ("x86_64", "linux", ("cross", "cross")),
+        ("AMD64", "win32", ("native", "cross")),
+        ("ARM64", "win32", ("cross", "cross")),
+        ("arm64", "darwin", ("cross", "native")),
+    ],
 )
 def test_cross_lane_is_built_where_we_are(
-    machine: str, system: str, chosen: str, monkeypatch: pytest.MonkeyPatch
+    machine: str, system: str, chosen: tuple[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("platform.machine", lambda: machine)
     monkeypatch.setattr(sys, "platform", system)
-    assert choose_engine(WINDOWS, "podman") == chosen
+    assert tuple(choose_engine(lane, "podman") for lane in (WINDOWS, MACOS)) == chosen
 
 
 def test_only_linux_builds_for_others(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -209,7 +215,7 @@ def test_outcomes_of_two_places_are_merged(first: str, second: str, kept: str) -
 @pytest.mark.parametrize(
     ("statuses", "message"),
     [
-        ([PASSED, FAILED], "1 of 2 checks failed"),
+        ([PASSED, FAILED], "1 of 2 checks did not pass"),
         ([NOT_RUN], "no smoke test ran"),
         ([], "no smoke test ran"),
     ],
@@ -224,6 +230,13 @@ def test_wheel_of_another_platform_need_not_run_here(tmp_path: Path) -> None:
     judge(tmp_path / "some.whl", [Check("smoke: a", NOT_RUN, "")], WINDOWS, tmp_path / "log")
     with pytest.raises(FactoryError, match="no smoke test ran"):
         judge(tmp_path / "some.whl", [Check("size", PASSED, "")], WINDOWS, tmp_path / "log")
+
+
+def test_every_check_is_wanted_where_one_can_run(tmp_path: Path) -> None:
+    checks = [Check("smoke: a", NOT_RUN, "no Wine"), Check("smoke: b", PASSED, "")]
+    judge(tmp_path / "some.whl", checks, MACOS, tmp_path / "log", every=True)
+    with pytest.raises(FactoryError, match=r"(?s)1 of 2 .* did not pass.*a: not run, no Wine"):
+        judge(tmp_path / "some.whl", checks, WINDOWS, tmp_path / "log", every=True)
 
 
 def test_good_outcomes_let_the_wheel_pass(tmp_path: Path) -> None:

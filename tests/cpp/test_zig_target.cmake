@@ -6,7 +6,7 @@ foreach(row IN ITEMS
     "x86_64-linux-gnu.2.28=Linux x86_64"
     "aarch64-linux-gnu.2.28=Linux aarch64"
     "x86_64-windows-gnu=Windows x86_64"
-    "aarch64-macos=Darwin aarch64")
+    "aarch64-macos.11.0=Darwin aarch64")
   string(REGEX MATCH "(.*)=(.*)" row "${row}")
   set(target "${CMAKE_MATCH_1}")
   set(expected "${CMAKE_MATCH_2}")
