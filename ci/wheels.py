@@ -6,11 +6,8 @@ sdist -> build -> repair -> smoke -> verify -> wheelhouse/ + manifest.json
 from __future__ import annotations
 
 import argparse
-import datetime as dt
 import json
-import os
 import shutil
-import subprocess
 import sys
 from pathlib import Path
 
@@ -23,7 +20,6 @@ from ci.engines import (
     build_on_host,
     can_run,
     check_host,
-    clean_environ,
     runs_here,
     test_on_host,
 )
@@ -32,24 +28,19 @@ from ci.images import ENGINES
 from ci.lanes import Lane, find_lane, load_lanes
 from ci.manifest import Manifest, WheelRecord, hash_file, record_sdist
 from ci.paths import ROOT, WHEELHOUSE, WORK, cache_dir
-from ci.process import run_logged
 from ci.report.__main__ import write_page
 from ci.report.tables import show
 from ci.results import LaneResult, kept
-from ci.sdist import repack_sdist
+from ci.sdist import Checkout
 from ci.session import run_session
 from ci.smoke import PREFIX
 from ci.timeline import Timeline
-from ci.toolchain import Toolchain, ensure_toolchain, ensure_tvm_ffi
+from ci.toolchain import ensure_toolchain, ensure_tvm_ffi
 from ci.verify import verify_wheel
-from ci.version import Source, check_version, read_source
+from ci.version import read_source
 from ci.wheelhouse import check_wheelhouse, publish
 
 FREE_BYTES = 2_000_000_000  # what a first build writes, rounded up
-READ_VERSION = """
-from scikit_build_core.metadata.setuptools_scm import dynamic_metadata
-print(dynamic_metadata("version"))
-"""
 
 
 def parse_arguments(arguments: list[str]) -> argparse.Namespace:
@@ -164,49 +155,6 @@ def check_space(directory: Path, hint: str) -> None:
         )
 
 
-def read_version(toolchain: Toolchain, source: Source) -> str:
-    """Return the version that setuptools-scm reads from the checkout, in PEP 440."""
-    result = subprocess.run(
-        [sys.executable, "-W", "ignore", "-c", READ_VERSION],
-        cwd=ROOT,
-        env=clean_environ() | {"PYTHONPATH": os.fspath(toolchain.directory)},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    if result.returncode:
-        reason = result.stderr.strip().splitlines()[-1:]
-        raise FactoryError(f"no version can be read from the git tags: {''.join(reason)}")
-    version = result.stdout.strip()
-    if source.dirty and ".d20" not in version:
-        # setuptools-scm overlooks files that git does not know of, yet they reach the wheel.
-        date = dt.datetime.now(dt.timezone.utc).strftime("d%Y%m%d")
-        version += f"{'.' if '+' in version else '+'}{date}"
-    check_version(version, source)
-    return version
-
-
-def make_sdist(job: Job, toolchain: Toolchain, version: str) -> None:
-    """Write the sdist that the wheel is built from; git is needed only up to here."""
-    run_logged(
-        [
-            *(sys.executable, "-m", "build", "--sdist", "--no-isolation"),
-            *(f"--outdir={job.sdist.parent}", ROOT),
-        ],
-        log=job.log,
-        lane=job.lane.id,
-        phase="sdist",
-        cwd=job.work,
-        env=clean_environ()
-        | {
-            "PYTHONPATH": os.fspath(toolchain.directory),
-            "SOURCE_DATE_EPOCH": str(job.epoch),
-            "SETUPTOOLS_SCM_PRETEND_VERSION_FOR_MLC_LLM": version,
-        },
-    )
-    repack_sdist(job.sdist, job.epoch)
-
-
 class SmokeReader:
     """Collects the outcomes of smoke tests from the lines that an engine prints."""
 
@@ -232,7 +180,7 @@ def work_folder(lane: Lane, options: argparse.Namespace) -> Path:
     return WORK / (f"{lane.id}-system" if options.toolchain == "system" else lane.id)
 
 
-def build_lane(lane: Lane, options: argparse.Namespace, source: Source) -> LaneResult:
+def build_lane(lane: Lane, options: argparse.Namespace, checkout: Checkout) -> LaneResult:
     """Take one lane from the checkout to a finished wheel in the wheelhouse."""
     system_compiler = options.toolchain == "system"
     engine = choose_engine(lane, options.engine, system_compiler=system_compiler)
@@ -254,20 +202,21 @@ def build_lane(lane: Lane, options: argparse.Namespace, source: Source) -> LaneR
 
     timeline = Timeline()
     smoke = SmokeReader(timeline)
-    result = LaneResult(lane.id, engine, source.commit)
+    result = LaneResult(lane.id, engine, checkout.source.commit)
     with kept(result, timeline, smoke.checks, work):
-        make_wheel(lane, options, source, result, smoke)
+        make_wheel(lane, options, checkout, result, smoke)
     return result
 
 
 def make_wheel(
     lane: Lane,
     options: argparse.Namespace,
-    source: Source,
+    checkout: Checkout,
     result: LaneResult,
     smoke: SmokeReader,
 ) -> None:
     """Take every step from the toolchain to the wheelhouse; tell `result` what came of each."""
+    source = checkout.source
     system_compiler = options.toolchain == "system"
     timeline = smoke.timeline
     work = work_folder(lane, options)
@@ -282,9 +231,9 @@ def make_wheel(
     tvm_ffi = ensure_tvm_ffi(lane, log) if engine == "cross" else None
     result.image = f"{image.name} {image.digest}" if image else ""
     timeline.start("sdist")
-    version = result.version = read_version(toolchain, source)
-    job = Job(lane, work / f"mlc_llm-{version}.tar.gz", work, log, source.epoch, smoke.read)
-    make_sdist(job, toolchain, version)
+    version, sdist = checkout.sdist(work, toolchain, log=log, lane=lane)
+    result.version = version
+    job = Job(lane, sdist, work, log, source.epoch, smoke.read)
     timeline.start("container" if image else "configure")
     if image:
         build_in_container(job, image, engine)
@@ -370,11 +319,11 @@ def main(arguments: list[str]) -> int:
     options = parse_arguments(arguments)
     lanes = choose_lanes(options.lane, system_compiler=options.toolchain == "system")
     check_wheelhouse(options.wheelhouse)
-    source = read_source(ROOT)
-    if source.dirty:
+    checkout = Checkout(ROOT, read_source(ROOT))
+    if checkout.source.dirty:
         print("The tree is dirty: the version says so, and no release takes this wheel.")
     try:
-        results = [build_lane(lane, options, source) for lane in lanes if lane.built]
+        results = [build_lane(lane, options, checkout) for lane in lanes if lane.built]
         show(results, [lane for lane in lanes if not lane.built])
     finally:
         if page := write_page(WORK):

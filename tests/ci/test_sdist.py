@@ -3,10 +3,21 @@
 from __future__ import annotations
 
 import io
+import os
+import re
+import shutil
+import subprocess
 import tarfile
 from pathlib import Path
 
-from ci.sdist import repack_sdist
+import pytest
+
+from ci.errors import FactoryError
+from ci.lanes import load_lanes
+from ci.paths import ROOT
+from ci.sdist import Checkout, repack_sdist
+from ci.toolchain import Toolchain
+from ci.version import read_source
 
 FILES = {
     "mlc_llm-1.2.3/README.md": b"# mlc_llm\n",
@@ -44,3 +55,64 @@ def test_contents_stay_and_scripts_may_run(tmp_path: Path) -> None:
     assert modes["run"] == 0o755
     assert modes["README.md"] == 0o644
     assert [p.name for p in tmp_path.iterdir()] == ["a.tar.gz"]
+
+
+LANE, OTHER, *_ = load_lanes().values()
+
+
+def git(tree: Path, *arguments: str) -> None:
+    identity = ["-c", "user.name=test", "-c", "user.email=test@example.com"]
+    subprocess.run(["git", "-C", tree, *identity, *arguments], check=True)
+
+
+@pytest.fixture
+def tree(tmp_path: Path) -> Path:
+    """A clone with one commit, tagged v1.2.3, that an sdist can be made of."""
+    folder = tmp_path / "tree"
+    folder.mkdir()
+    for name in ("pyproject.toml", "README.md", "LICENSE", "NOTICE"):
+        shutil.copy(ROOT / name, folder)
+    git(folder, "init", "--quiet")
+    git(folder, "add", ".")
+    git(folder, "commit", "--quiet", "-m", "first")
+    git(folder, "tag", "v1.2.3")
+    return folder
+
+
+@pytest.fixture
+def toolchain() -> Toolchain:
+    if "MLC_LLM_TOOLCHAIN" not in os.environ:
+        pytest.skip("`nox -s tests` has the toolchain")
+    return Toolchain(Path(os.environ["MLC_LLM_TOOLCHAIN"]), "")
+
+
+def test_new_file_shows_in_the_version(tree: Path, toolchain: Toolchain) -> None:
+    assert Checkout(tree, read_source(tree)).read_version(toolchain) == "1.2.3"
+    (tree / "new.py").touch()
+    version = Checkout(tree, read_source(tree)).read_version(toolchain)
+    assert re.fullmatch(r"1\.2\.3\+d20\d{6}", version)
+
+
+def test_commit_between_two_lanes_changes_nothing(
+    tree: Path, toolchain: Toolchain, tmp_path: Path
+) -> None:
+    checkout = Checkout(tree, read_source(tree))
+    works = [tmp_path / lane.id for lane in (LANE, OTHER)]
+    found = []
+    for lane, work in zip((LANE, OTHER), works, strict=True):
+        work.mkdir()
+        found.append(checkout.sdist(work, toolchain, log=work / "log", lane=lane))
+        git(tree, "commit", "--quiet", "--allow-empty", "-m", "another")
+    assert [version for version, _ in found] == ["1.2.3", "1.2.3"]
+    assert [sdist.parent for _, sdist in found] == works
+    first, second = (sdist.read_bytes() for _, sdist in found)
+    assert first == second
+
+
+def test_commit_before_the_sdist_is_made_stops_the_build(
+    tree: Path, toolchain: Toolchain, tmp_path: Path
+) -> None:
+    checkout = Checkout(tree, read_source(tree))
+    git(tree, "commit", "--quiet", "--allow-empty", "-m", "another")
+    with pytest.raises(FactoryError, match=r"was changed .* when the build had begun"):
+        checkout.sdist(tmp_path, toolchain, log=tmp_path / "log", lane=LANE)

@@ -1,7 +1,5 @@
 import json
 import os
-import re
-import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -17,8 +15,6 @@ from ci.paths import ROOT
 from ci.session import run_session
 from ci.smoke import PREFIX
 from ci.timeline import Timeline
-from ci.toolchain import Toolchain
-from ci.version import read_source
 from ci.wheels import (
     SmokeReader,
     check_space,
@@ -170,25 +166,6 @@ def test_small_disk_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(wheels, "FREE_BYTES", 10**18)
     with pytest.raises(FactoryError, match=r"GB free, and a build needs up to.*Do this\."):
         check_space(tmp_path / "not yet there", "Do this.")
-
-
-@pytest.mark.skipif("MLC_LLM_TOOLCHAIN" not in os.environ, reason="`nox -s tests` has it")
-def test_new_file_shows_in_the_version(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def git(*arguments: str) -> None:
-        identity = ["-c", "user.name=test", "-c", "user.email=test@example.com"]
-        subprocess.run(["git", *identity, *arguments], cwd=tmp_path, check=True)
-
-    shutil.copy(ROOT / "pyproject.toml", tmp_path)
-    git("init", "--quiet")
-    git("add", ".")
-    git("commit", "--quiet", "-m", "first")
-    git("tag", "v1.2.3")
-    monkeypatch.setattr(wheels, "ROOT", tmp_path)
-    toolchain = Toolchain(Path(os.environ["MLC_LLM_TOOLCHAIN"]), "")
-    assert wheels.read_version(toolchain, read_source(tmp_path)) == "1.2.3"
-    (tmp_path / "new.py").touch()
-    version = wheels.read_version(toolchain, read_source(tmp_path))
-    assert re.fullmatch(r"1\.2\.3\+d20\d{6}", version)
 
 
 def outcome(name: str, status: str) -> str:
