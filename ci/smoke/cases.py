@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 import subprocess
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from ci.checks import FAILED, NOT_RUN, Check
-from ci.smoke.checks import Environment, VulkanState, check_basics, check_model, check_vulkan
+from ci.smoke.checks import (
+    Environment,
+    VulkanState,
+    check_basics,
+    check_model,
+    check_processors,
+    check_vulkan,
+)
 
 
 @dataclass(frozen=True)
@@ -19,6 +26,7 @@ class Case:
     reason: str = ""
     make: Callable[[], Environment] | None = None
     vulkan: Sequence[VulkanState] = ()
+    processors: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
 
 
 def run_case(case: Case, version: str) -> list[Check]:
@@ -30,6 +38,7 @@ def run_case(case: Case, version: str) -> list[Check]:
         environment = case.make()
         checks += check_basics(environment, version)
         checks += check_model(environment)
+        checks += check_processors(environment, case.processors)
         checks += check_vulkan(environment, case.vulkan)
     except subprocess.CalledProcessError as error:
         command = " ".join(map(str, error.cmd[:6]))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
@@ -78,6 +78,15 @@ def let_speak(environment: Environment, device: str, **variables: str) -> tuple[
     text = (TINY / "text.txt").read_text(encoding="utf-8").strip()
     right = f"{PROMPT} {answer.strip()}" == text
     return right, f"{len(text)} characters by heart" if right else f"it said: {printed[-300:]}"
+
+
+def check_processors(
+    environment: Environment, processors: Mapping[str, Mapping[str, str]]
+) -> Iterator[Check]:
+    """Let the model speak on other processors: their names, and the variables that choose them."""
+    for name, variables in processors.items():
+        right, detail = let_speak(environment, "cpu", **variables)
+        yield Check(f"smoke: {name}", PASSED if right else FAILED, detail)
 
 
 def check_vulkan(environment: Environment, states: Iterable[VulkanState]) -> Iterator[Check]:

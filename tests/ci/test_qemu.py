@@ -21,7 +21,7 @@ WHEEL = Path("mlc_llm-1.2.3-py3-none-manylinux_2_28_aarch64.whl")
 def emulator(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """An emulator that says what it is asked."""
     fake = tmp_path / EMULATOR
-    fake.write_text('#!/bin/sh\necho "$VK_DRIVER_FILES" "$@"\n')
+    fake.write_text('#!/bin/sh\necho "$VK_DRIVER_FILES" "$QEMU_CPU" "$@"\n')
     fake.chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
 
@@ -57,7 +57,14 @@ def test_commands_run_on_the_root(tmp_path: Path) -> None:
     environment = QemuEnvironment(Path("/root"), tmp_path, "a label")
     printed = environment.run("mlc_llm", "generate", Path("/m"), VK_DRIVER_FILES="none")
     python = tmp_path / "bin" / "python3"
-    assert printed == f"none -L /root {python} -m mlc_llm generate /m"
+    assert printed == f"none cortex-a53 -L /root {python} -m mlc_llm generate /m"
+
+
+@pytest.mark.usefixtures("emulator")
+def test_a_newer_processor_can_be_chosen(tmp_path: Path) -> None:
+    environment = QemuEnvironment(Path("/root"), tmp_path, "a label")
+    (variables,) = qemu.PROCESSORS.values()
+    assert environment.run("python", "-V", **variables).startswith("cortex-a76 -L /root")
 
 
 def test_packages_of_another_machine_are_kept_apart(

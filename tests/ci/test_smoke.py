@@ -108,6 +108,16 @@ def test_model_that_says_something_else_is_a_failed_check(answer: str, tmp_path:
     assert detail.startswith("it said: ")
 
 
+def test_model_must_speak_on_every_processor(tmp_path: Path) -> None:
+    add_script(tmp_path / "bin" / "mlc_llm", f"echo '{TEXT[len(checks.PROMPT) :]}'$CPU")
+    processors = {"an old one": {}, "a new one": {"CPU": " and on"}}
+    found = checks.check_processors(HostEnvironment(tmp_path, "a label"), processors)
+    assert [(check.name, check.status) for check in found] == [
+        ("smoke: an old one", PASSED),
+        ("smoke: a new one", FAILED),
+    ]
+
+
 def test_command_that_dies_is_a_failed_check(tmp_path: Path) -> None:
     details = smoke_installed(tmp_path, "echo undefined symbol: TVMFFI; exit 1")
     (detail,) = details[FAILED]
