@@ -8,41 +8,35 @@
 namespace mlc::cpu::floats {
 namespace {
 
-// A processor that reads this far ahead waits little.
+// How far ahead memory is asked for weights: enough to hide the way to it and the change of pages.
 constexpr std::int64_t kAheadBytes = 8192;
 
-// Blocks of one row that are summed up side by side: one chain of sums is slower than memory.
-constexpr int kChains = 4;
-
-/// Adds `blocks` whole blocks of a row of the matrix times x, `most` and less at a time.
-template <int most, typename Value>
-inline void AddBlocks(const Value* weights, const float* x, std::int64_t blocks, Vector& total) {
-  for (; blocks >= most; blocks -= most, weights += most * kBlockCols, x += most * kBlockCols) {
-    Vector sums[most];
-    for (Vector& sum : sums) sum = Vector::Broadcast(0);
-    for (std::int64_t line = 0; line < kBlockCols; line += kLineValues<Value>) {
-      for (int i = 0; i < most; ++i) {
-        const std::int64_t first = i * kBlockCols + line;
-        Prefetch(weights + first + kAheadBytes / static_cast<int>(sizeof(Value)));
-        for (std::int64_t k = first; k < first + kLineValues<Value>; k += kLanes) {
-          sums[i] = MulAdd(LoadValues(weights + k), Vector::Load(x + k), sums[i]);
-        }
-      }
+/// The total of a whole block. A chain of sums is slow, but a processor begins with the next block
+/// before this one has ended.
+template <typename Value>
+inline Vector SumBlock(const Value* weights, const float* x) {
+  constexpr std::int64_t kAhead = kAheadBytes / static_cast<std::int64_t>(sizeof(Value));
+  Vector sum = Vector::Broadcast(0);
+  for (std::int64_t line = 0; line < kBlockCols; line += kLineValues<Value>) {
+    Prefetch(weights + line + kAhead);
+    for (std::int64_t k = line; k < line + kLineValues<Value>; k += kLanes) {
+      sum = MulAdd(LoadValues(weights + k), Vector::Load(x + k), sum);
     }
-    for (const Vector& sum : sums) total = Add(total, sum);
   }
-  if constexpr (most > 1) AddBlocks<most - 1>(weights, x, blocks, total);
+  return sum;
 }
 
-/// Row `n` of the matrix by the one row of x. Row after row, memory is read from end to end.
+/// Row `n` of the matrix by the one row of x. So memory is read from end to end, in one stream.
 template <typename Value>
 void MultiplyOne(const Product& product, std::int64_t n) {
   const Value* weights = RowOf<Value>(product, n);
-  const std::int64_t blocks = product.cols / kBlockCols;
   Vector total = Vector::Broadcast(0);
-  AddBlocks<kChains>(weights, product.x, blocks, total);
+  std::int64_t k = 0;
+  for (; k + kBlockCols <= product.cols; k += kBlockCols) {
+    total = Add(total, SumBlock(weights + k, product.x + k));
+  }
   Vector sum = Vector::Broadcast(0);
-  for (std::int64_t k = blocks * kBlockCols; k < product.cols; k += kLanes) {
+  for (; k < product.cols; k += kLanes) {
     sum = MulAdd(LoadUpTo(weights, k, product.cols), LoadUpTo(product.x, k, product.cols), sum);
   }
   WriteResult(product, n, 0, Add(total, sum));
@@ -54,7 +48,7 @@ constexpr int kTurnRows = 12;
 constexpr int kFewRows = 3;
 constexpr int kFewXRows = Vector::kRegisters / 4;
 
-/// Rows [n, end) of the matrix, kTurnRows at most, by 2 to kFewXRows rows of x.
+/// Rows [n, end) of the matrix, kTurnRows at most, by up to kFewXRows rows of x.
 template <typename Value>
 void MultiplyFew(const Product& product, std::int64_t n, std::int64_t end) {
   Vector totals[kFewXRows][kTurnRows];

@@ -10,7 +10,9 @@ namespace {
 
 template <typename Value>
 void Multiply(const Product& product, std::int64_t begin, std::int64_t end) {
-  if (product.x_rows == 1) {
+  // Short vectors make long chains of sums: there, rows side by side are better than memory's
+  // order.
+  if (product.x_rows == 1 && kLanes >= 8) {
     for (std::int64_t n = begin; n < end; ++n) MultiplyOne<Value>(product, n);
   } else if (product.x_rows <= kFewXRows) {
     for (std::int64_t n = begin; n < end; n += kTurnRows) MultiplyFew<Value>(product, n, end);

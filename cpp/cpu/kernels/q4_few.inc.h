@@ -36,20 +36,6 @@ inline void AddFew(const Rows<Scale, kFewRows>& rows, const QuantizedRows& x, st
   }
 }
 
-/// Asks memory for a block of the kFewRows rows after these, which begin at `n`: each row is short,
-/// and memory is far.
-template <typename Scale>
-inline void PrefetchNext(const Product& product, std::int64_t n, std::int64_t group) {
-  constexpr std::int64_t kLineScales = 64 / sizeof(Scale);
-  for (std::int64_t row = n + kFewRows; row < n + 2 * kFewRows; ++row) {
-    const std::int64_t index = row * product.groups + group;
-    const auto* bytes = static_cast<const std::uint8_t*>(product.values) + index * 16;
-    Prefetch(bytes);
-    Prefetch(bytes + 64);
-    if (group % kLineScales == 0) Prefetch(static_cast<const Scale*>(product.scales) + index);
-  }
-}
-
 /// kFewRows rows of the matrix, from `n` on, by the `x_rows` rows of x.
 template <typename Scale, int x_rows>
 void MultiplyFew(const Product& product, std::int64_t n) {
@@ -58,8 +44,8 @@ void MultiplyFew(const Product& product, std::int64_t n) {
   for (Vector& total : totals) total = Vector::Broadcast(0);
   Rows<Scale, kFewRows> rows(product, n);
   for (std::int64_t group = 0; group < product.groups; group += kBlockGroups) {
-    PrefetchNext<Scale>(product, n, group);
     rows.Seek(group);
+    rows.PrefetchNext(group);
     AddFew(rows, x, group, totals);
   }
   for (int r = 0; r < x_rows; ++r) {

@@ -38,6 +38,17 @@ class Rows {
     if (groups_ - group < kBlockGroups) Pad(groups_ - group);
   }
 
+  /// Asks memory for the same block of the `count` rows after these: a row is short, memory is far.
+  void PrefetchNext(std::int64_t group) const {
+    constexpr std::int64_t kLineScales = 64 / sizeof(Scale);
+    for (int i = 0; i < count; ++i) {
+      const std::uint8_t* next = first_bytes_[i] + (group + count * groups_) * 16;
+      Prefetch(next);
+      Prefetch(next + 64);
+      if (group % kLineScales == 0) Prefetch(first_scales_[i] + group + count * groups_);
+    }
+  }
+
  private:
   /// Zeros after the `left` groups at the end of the rows.
   void Pad(std::int64_t left) {
