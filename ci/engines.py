@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import platform
 import shlex
+import shutil
 import subprocess
 import sys
 import tarfile
@@ -21,7 +22,7 @@ from ci import shell
 from ci.errors import FactoryError
 from ci.images import ImageRef
 from ci.lanes import Lane
-from ci.paths import ROOT
+from ci.paths import PROGRAMS, ROOT
 from ci.process import run_logged
 from ci.toml import read_toml
 from ci.toolchain import Toolchain, toolchain_env
@@ -161,14 +162,18 @@ def build_on_host(
     env = host_env(job, toolchain, source, system_compiler=system_compiler)
     if tvm_ffi:
         env |= cross_variables(job.lane, tvm_ffi)
-    settings = {} if system_compiler else table["config-settings"]
+    settings = dict(table["config-settings"])
+    if system_compiler:
+        del settings["cmake.toolchain-file"]
+        settings["cmake.define.MLC_LLM_BUILD_TESTS"] = "ON"
     build = ["build", source, "--wheel", f"--outdir={raw}", *table["build-frontend"]["args"]]
     for key, value in settings.items():
         build.append(f"--config-setting={key}={value.format(project=source)}")
 
     def step(phase: str, command: list[str | Path]) -> None:
+        program, *words = command
         run_logged(
-            command,
+            [shutil.which(program, path=env["PATH"]) or program, *words],
             log=job.log,
             lane=job.lane.id,
             phase=phase,
@@ -183,6 +188,12 @@ def build_on_host(
         raise FactoryError(
             f"the build left {len(wheels)} wheels instead of one.", lane=job.lane.id, log=job.log
         )
+    if system_compiler:
+        job.on_line("Testing the core...")
+        # Visual Studio's build folders hold several configurations.
+        tests = ("--test-dir", source / "build" / "cmake", "--build-config", "Release")
+        several = ("--parallel", f"{os.cpu_count()}")
+        step("ctest", [toolchain.ctest, *tests, *several, "--output-on-failure"])
     words = {"project": source, "package": source, "dest_dir": job.repaired}
     job.repaired.mkdir()
     job.on_line("Repairing wheel...")
@@ -196,7 +207,8 @@ def build_on_host(
 def fill(command: str, words: Mapping[str, Path]) -> list[str | Path]:
     """Return the shell command that a step of `[tool.cibuildwheel]` becomes with `words` in it."""
     quoted = {name: shlex.quote(os.fspath(word)) for name, word in words.items()}
-    return ["/bin/sh", "-c", command.format(**quoted)]
+    shell = "/bin/sh" if os.name == "posix" else "sh"  # which git brings to Windows
+    return [shell, "-c", command.format(**quoted)]
 
 
 def cross_variables(lane: Lane, tvm_ffi: Path) -> dict[str, str]:
@@ -261,18 +273,22 @@ def lane_variables(job: Job) -> dict[str, str]:
 def host_env(
     job: Job, toolchain: Toolchain, source: Path, *, system_compiler: bool
 ) -> dict[str, str]:
-    """Return a build environment in which nothing of the host's but Python is found."""
+    """Return a build environment in which nothing of the host's but Python is found.
+
+    For the system's compiler all of it is, but the settings of our tools.
+    """
     python = job.work / "python"
     venv.create(python, symlinks=os.name == "posix")
-    env = {name: os.environ[name] for name in (*KEPT, *NETWORK) if name in os.environ}
+    env = clean_environ()
+    if not system_compiler:
+        env = {name: env[name] for name in (*KEPT, *NETWORK) if name in env}
     env |= lane_variables(job) | toolchain_env(toolchain, job.lane)
     env["PYTHONDONTWRITEBYTECODE"] = "1"
     env["PYTHONPATH"] = os.pathsep.join(map(os.fspath, (toolchain.directory, source)))
-    path = [os.fspath(python / "bin"), *map(os.fspath, toolchain.programs)]
+    path = [os.fspath(python / PROGRAMS), *map(os.fspath, toolchain.programs)]
     if system_compiler:
         path.append(os.environ["PATH"])
-        env |= {"MLC_LLM_PLATFORM": "auto"}
-        env |= {"CXX": os.environ["CXX"]} if "CXX" in os.environ else {}
+        env["MLC_LLM_PLATFORM"] = "auto"
     env["PATH"] = os.pathsep.join(path)
     return env
 

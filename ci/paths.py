@@ -12,6 +12,7 @@ ROOT = Path(__file__).parents[1]
 LOCKS = ROOT / "ci" / "locks"
 WHEELHOUSE = ROOT / "wheelhouse"
 WORK = ROOT / "build"  # staging and logs; one folder per lane
+PROGRAMS = "Scripts" if os.name == "nt" else "bin"  # where a virtual environment has them
 
 
 def cache_dir() -> Path:

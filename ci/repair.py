@@ -57,9 +57,12 @@ def delvewheel_command(wheel: Path, destination: Path, lane: Lane) -> Command:
 def delocate_command(wheel: Path, destination: Path, lane: Lane) -> Command:
     """Return the command that repairs `wheel`, for macOS, into `destination`."""
     excludes = [word for name in lane.exclude for word in ("--exclude", name)]
+    # The system's compiler compiles for its own macOS: then the tag says so.
+    known = "MLC_LLM_PLATFORM" not in os.environ
+    minimum = ["--require-target-macos-version", lane.macos] if known else []
     return [
-        *(sys.executable, "-m", "delocate.cmd.delocate_wheel", *excludes),
-        *("--require-target-macos-version", lane.macos, "--wheel-dir", destination, wheel),
+        *(sys.executable, "-m", "delocate.cmd.delocate_wheel", *excludes, *minimum),
+        *("--wheel-dir", destination, wheel),
     ]
 
 
@@ -67,7 +70,8 @@ def variables(lane: Lane) -> dict[str, str]:
     """Return what delocate needs: an `otool`, which macOS has, and where to find TVM FFI."""
     if not lane.macos:
         return {}
-    tvm_ffi = Path(os.environ["MLC_LLM_TVM_FFI"]) / "tvm_ffi" / "lib"
+    folder = os.environ.get("MLC_LLM_TVM_FFI") or os.environ["MLC_LLM_TOOLCHAIN"]
+    tvm_ffi = Path(folder) / "tvm_ffi" / "lib"
     path = [os.environ["PATH"]]
     if sys.platform != "darwin":
         path.insert(0, os.fspath(CROSS))

@@ -62,8 +62,7 @@ def main(arguments: list[str]) -> int:
     wheel = build_wheel(build_env, log)
 
     cmake = WORK_DIR / "cmake"
-    ctest: list[str | Path] = [toolchain.directory / "cmake/data/bin/ctest", "--output-on-failure"]
-    ctest += ["--test-dir", cmake]
+    ctest: list[str | Path] = [toolchain.ctest, "--output-on-failure", "--test-dir", cmake]
     call_step("ctest", ctest, build_env, failed=lambda: failed_in_ctest(cmake))
     install = [uv.find_uv_bin(), "pip", "install", "--quiet", "--python", sys.executable]
     call_step("install", [*install, "--require-hashes", "-r", LOCKS / "smoke-newest.txt"], env)

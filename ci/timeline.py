@@ -5,12 +5,13 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 
-# A line that contains the text starts the phase. The first four are scikit-build-core's and
+# A line that contains the text starts the phase. The first five are scikit-build-core's and
 # this factory's, the rest cibuildwheel's.
 MARKERS = {
     "*** Configuring CMake": "configure",
     "*** Building project": "compile",
     "*** Installing project": "package",
+    "Testing the core...": "ctest",
     "Repairing wheel...": "repair",
     "Testing wheel...": "smoke",
     "Starting container image": "container",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -12,7 +11,7 @@ from functools import partial
 from pathlib import Path
 
 from ci.machine import LOADERS
-from ci.paths import LOCKS
+from ci.paths import LOCKS, PROGRAMS
 from ci.pythons import find_python, supported_pythons
 from ci.smoke.cases import Case
 from ci.smoke.checks import VulkanState
@@ -20,7 +19,6 @@ from ci.smoke.process import run_cleanly, uv
 
 LOCK_OF = {"oldest": LOCKS / "smoke-oldest.txt", "newest": LOCKS / "smoke-newest.txt"}
 LAVAPIPE = sorted(Path("/usr/share/vulkan/icd.d").glob("lvp_icd*.json"))
-PROGRAMS = "Scripts" if os.name == "nt" else "bin"  # where a virtual environment has them
 LOADER = LOADERS.get(sys.platform, "libvulkan.so.1")
 
 

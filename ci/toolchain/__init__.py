@@ -49,6 +49,11 @@ class Toolchain:
         """
         return self.directory / "cmake" / "data" / "bin", self.directory / "bin"
 
+    @property
+    def ctest(self) -> Path:
+        """CMake's program that runs tests."""
+        return self.programs[0] / "ctest"
+
 
 def lock_digest(lock: Path = LOCK) -> str:
     """Return the sha256 of the toolchain's lock: its identity in manifests and images."""

@@ -3,6 +3,7 @@ import subprocess
 import tarfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -154,3 +155,32 @@ def test_container_is_kept_for_a_shell_that_is_wanted(
     with pytest.raises(FactoryError):
         engines.build_in_container(job, ImageRef("tag", "sha256:1"), "podman")
     assert done == ["shell in c1 of podman, in /project"] * wanted + ["removed"]
+
+
+@pytest.mark.parametrize("system_compiler", [False, True])
+def test_system_compiler_also_runs_the_cores_tests(
+    job: Job, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, system_compiler: bool
+) -> None:
+    steps: dict[str, list[str]] = {}
+
+    def run_logged(command: list[Any], *, phase: str, env: dict[str, str], **_: object) -> None:
+        steps[phase] = list(map(str, command))
+        assert ("SYSTEMROOT" in env) == system_compiler
+        for step, folder in (("build", "raw"), ("repair", "repaired")):
+            if phase == step:
+                (tmp_path / folder).mkdir(exist_ok=True)
+                (tmp_path / folder / "some.whl").touch()
+
+    monkeypatch.setattr(engines, "run_logged", run_logged)
+    monkeypatch.setattr(engines, "unpack", lambda _sdist, folder: folder)
+    monkeypatch.setenv("SYSTEMROOT", "what Visual Studio needs")
+    toolchain = Toolchain(tmp_path / "toolchain", "d" * 64)
+    engines.build_on_host(job, toolchain, system_compiler=system_compiler)
+    tests = ["ctest"] if system_compiler else []
+    assert list(steps) == ["build", *tests, "repair", "smoke"]
+    build = " ".join(steps["build"])
+    assert ("MLC_LLM_BUILD_TESTS=ON" in build) == system_compiler
+    assert ("zig.cmake" in build) != system_compiler
+    for command in (steps[name] for name in tests):
+        folder = command[command.index("--test-dir") + 1]
+        assert f"build-dir={folder}" in build

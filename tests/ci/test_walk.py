@@ -20,7 +20,7 @@ from github_double import Double, Repository
 from loopback_registry import PASSWORD, USER
 from workflow_runner import Place, Runner, in_order, read
 
-from ci.engines import can_run
+from ci.engines import can_run, runs_here
 from ci.lanes import load_lanes
 from ci.paths import ROOT, WORK
 
@@ -100,9 +100,14 @@ def jobs_of(workflow: str) -> list[str]:
 
 
 def run_whole(runner: Runner, job: str) -> None:
-    """Run a job, and see that each of its commands was run in every row of its matrix."""
-    runs = runner.run_job(job)
+    """Run a job, and see that each of its commands was run in every row of its matrix.
+
+    Other systems' compilers are not to be had here.
+    """
+    lanes = load_lanes()
     steps = runner.workflow["jobs"][job].get("steps", [])
+    own = any("--toolchain system" in step.get("run", "") for step in steps)
+    runs = runner.run_job(job, lambda row: not own or runs_here(lanes[row["id"]]))
     for run in runs:
         assert run.commands == [step["run"] for step in steps if "run" in step]
 

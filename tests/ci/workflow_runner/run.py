@@ -6,7 +6,7 @@ import os
 import subprocess
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from graphlib import TopologicalSorter
 from pathlib import Path
@@ -61,8 +61,10 @@ class Runner:
         outputs = {key: output["value"] for key, output in call.get("outputs", {}).items()}
         return dict(fill(outputs, {"jobs": self.outputs}))
 
-    def run_job(self, name: str) -> list[JobRun]:
-        """Run a job, in each row of its matrix; raises AssertionError when it failed.
+    def run_job(
+        self, name: str, wanted: Callable[[Mapping[str, Any]], bool] = lambda _: True
+    ) -> list[JobRun]:
+        """Run a job, in each `wanted` row of its matrix; raises AssertionError when it failed.
 
         Its needs were run before: their outputs are all that it has of them.
         """
@@ -77,7 +79,7 @@ class Runner:
         contexts: Contexts = {"github": self.github, "needs": needs}
         matrix = fill(job.get("strategy", {}).get("matrix", {}), contexts)
         runs = []
-        for row in matrix.get("include", [{}]):
+        for row in filter(wanted, matrix.get("include", [{}])):
             run = JobRun(fill(job["name"], {"matrix": row}))
             print(f"\n=== {run.name}, on {fill(job['runs-on'], {'matrix': row})}", flush=True)
             start = time.monotonic()
