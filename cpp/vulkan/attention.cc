@@ -48,8 +48,6 @@ Program Attend() { return {spirv::attend, 5, 1u << 3, sizeof(AttendShape)}; }
 
 std::uint32_t Size(std::int32_t value) { return static_cast<std::uint32_t>(value); }
 
-std::uint32_t CeilDivide(std::uint32_t a, std::uint32_t b) { return (a + b - 1) / b; }
-
 /// Subgroups of a workgroup of shaders/attend_matrix.comp, each with 16 rows; 0 where it cannot
 /// run.
 std::uint32_t MatrixSubgroups(const Device& device, const DeviceKvCache& cache) {
@@ -121,7 +119,7 @@ void Attention::RecordOnes(Recorder& recorder, const AttentionSpec& spec,
                            const Slice& qkv, const Slice& out) const {
   const Features& features = device_.features();
   const Limits& limits = device_.limits();
-  const bool subgroups = features.subgroup_arithmetic && features.subgroup_shuffle;
+  const bool subgroups = features.subgroup_shuffle;
   const std::uint32_t lanes = subgroups ? limits.subgroup_size : 32;
   const std::uint32_t most =
       device_.software() ? kSplit : 256;  // the least that it holds keys with

@@ -13,7 +13,6 @@ struct NamedFeature {
   bool Features::* field;
 };
 constexpr NamedFeature kFeatures[] = {
-    {"subgroup-arithmetic", &Features::subgroup_arithmetic},
     {"subgroup-shuffle", &Features::subgroup_shuffle},
     {"subgroup-size-control", &Features::subgroup_size_control},
     {"storage-16bit", &Features::storage_16bit},

@@ -10,7 +10,6 @@ namespace mlc::vulkan {
 
 /// What kernels choose by. All of it is optional: a device may have none.
 struct Features {
-  bool subgroup_arithmetic = false;  ///< sums and maxima over a subgroup
   bool subgroup_shuffle = false;
   bool subgroup_size_control = false;  ///< sizes from min_subgroup_size to max_subgroup_size
   bool storage_16bit = false;          ///< float16 in storage buffers

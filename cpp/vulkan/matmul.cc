@@ -5,6 +5,7 @@
 
 #include "vulkan/matrix_product.h"
 #include "vulkan/matvec.h"
+#include "vulkan/tiled_product.h"
 
 namespace mlc::vulkan {
 namespace {
@@ -98,14 +99,38 @@ std::uint32_t Product::shader_epilogue() const {
   return 5;
 }
 
+void RecordParts(Recorder& recorder, const Kernel& kernel, const Product& product,
+                 const RowRange& range, const Slice& x, const Slice& norm,
+                 const ProductTile& tile) {
+  const DeviceMatrix& matrix = product.matrix;
+  for (const DeviceMatrix::Part& part : matrix.parts) {
+    const std::uint32_t blocks = CeilDivide(part.rows, tile.rows);
+    const std::uint32_t deep = CeilDivide(blocks, recorder.device().limits().workgroups);
+    recorder.Dispatch(
+        kernel,
+        {part.values.slice(), matrix.ScalesOf(part), x, norm, product.bias_or_any(), product.out},
+        ProductShape{.rows = part.rows,
+                     .cols = matrix.cols,
+                     .columns = range.count,
+                     .first_x = range.first,
+                     .width = product.width(),
+                     .first_out = product.FirstOut(part),
+                     .epsilon = product.epsilon,
+                     .cap = product.cap},
+        {CeilDivide(blocks, deep), CeilDivide(range.count, tile.columns), deep});
+  }
+}
+
 void MatMul::Record(Recorder& recorder, const Product& product,
                     std::span<const RowRange> ranges) const {
+  const bool matrices = product.matrix.encoding != Encoding::kFloat32 && HasMatrixProduct(device_);
   for (const RowRange& range : ranges) {
-    const bool matrices = range.prompt && product.matrix.encoding != Encoding::kFloat32;
-    if (matrices && HasMatrixProduct(device_)) {
+    if (!range.prompt) {
+      RecordMatvec(recorder, product, range);
+    } else if (matrices) {
       RecordMatrixProduct(recorder, product, range);
     } else {
-      RecordMatvec(recorder, product, range);
+      RecordTiledProduct(recorder, product, range);
     }
   }
 }

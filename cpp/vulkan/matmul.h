@@ -70,6 +70,25 @@ struct Product {
   std::uint32_t shader_epilogue() const;  ///< the number in shaders/epilogue.glsl
 };
 
+/// The arguments of the kernels that include shaders/product.glsl.
+struct ProductShape {
+  std::uint32_t rows, cols, columns, first_x, width, first_out;
+  float epsilon, cap;
+};
+inline constexpr std::uint32_t kProductBuffers = 6, kProductWritten = 1u << 5;
+
+/// Rows of a matrix, and rows of x, that a workgroup takes.
+struct ProductTile {
+  std::uint32_t rows, columns;
+};
+
+/// Records such a kernel for every part of the matrix; `x` and `norm` are the product's, or what
+/// was made of them.
+void RecordParts(Recorder& recorder, const Kernel& kernel, const Product& product,
+                 const RowRange& range, const Slice& x, const Slice& norm, const ProductTile& tile);
+
+constexpr std::uint32_t CeilDivide(std::uint32_t a, std::uint32_t b) { return (a + b - 1) / b; }
+
 /// Products with weight matrices, by the kernels that suit the device.
 class MatMul {
  public:
@@ -77,8 +96,9 @@ class MatMul {
 
   std::unique_ptr<DeviceMatrix> Load(const MatrixView& view, bool paired, Uploader& uploader) const;
 
-  /// Records `product` for the rows of `ranges`: prompts by cooperative matrices where the device
-  /// has them, all else by matrix-vector products, which read the matrix once for up to 8 rows.
+  /// Records `product` for the rows of `ranges`: prompts tile by tile, by cooperative matrices
+  /// where the device has them; all else by matrix-vector products, which read the matrix once for
+  /// up to 8 rows.
   void Record(Recorder& recorder, const Product& product, std::span<const RowRange> ranges) const;
 
  private:

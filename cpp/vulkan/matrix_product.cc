@@ -32,8 +32,6 @@ struct Tile {
 constexpr Tile kWide{128, 128, 64, 32}, kMiddle{64, 64, 32, 32}, kFlat{32, 64, 16, 32};
 constexpr std::uint32_t kEnoughTiles = 70;  // for a large GPU
 
-std::uint32_t CeilDivide(std::uint32_t a, std::uint32_t b) { return (a + b - 1) / b; }
-
 bool Fits(const Device& device, const Tile& tile) {
   return tile.shared_bytes() <= device.limits().shared_bytes &&
          tile.subgroups() * device.limits().subgroup_size <= device.limits().invocations;

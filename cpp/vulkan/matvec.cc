@@ -13,9 +13,8 @@ constexpr std::uint32_t kMostInvocations = 512;
 // A matrix of so many values keeps a GPU busy with four rows to a team, a smaller one with two.
 constexpr std::uint64_t kLarge = std::uint64_t{32} << 20;
 
-struct Shape {
-  std::uint32_t rows, cols, columns, first_x, width, first_out;
-  float epsilon, cap;
+struct StageShape {
+  std::uint32_t cols, first_x;
 };
 
 /// Who computes: what the order of sums depends on, so it is the same for all products with a
@@ -33,14 +32,12 @@ struct Tile {
   std::uint32_t rows = 0, columns = 0, piece = 0;
 };
 
-std::uint32_t CeilDivide(std::uint32_t a, std::uint32_t b) { return (a + b - 1) / b; }
-
 Group GroupFor(const Device& device, const DeviceMatrix& matrix) {
   const Features& features = device.features();
   const Limits& limits = device.limits();
   Group group;
-  group.subgroups = features.subgroup_arithmetic && features.subgroup_shuffle &&
-                    limits.subgroup_size >= 4 && (!matrix.quantized() || features.dot_product);
+  group.subgroups = features.subgroup_shuffle && limits.subgroup_size >= 4 &&
+                    (!matrix.quantized() || features.dot_product);
   group.lanes = group.subgroups ? limits.subgroup_size : 32;
   // A processor that plays a GPU has its invocations take turns: two lane groups, to be tested.
   const std::uint32_t most = device.software() ? 2 * group.lanes : kMostInvocations;
@@ -55,7 +52,7 @@ std::uint32_t SharedBytes(const DeviceMatrix& matrix, const Group& group, const 
   const std::uint32_t padded = (tile.piece + 7) / 8 * 8 + (matrix.quantized() ? 2 : 4);
   const std::uint32_t staged = tile.columns * vectors * padded * 16;
   const std::uint32_t scales = matrix.quantized() ? tile.columns * tile.piece * 8 : 0;
-  const std::uint32_t sums = (tile.rows + 1) * tile.columns * group.count * 4;
+  const std::uint32_t sums = (tile.rows * tile.columns + 1) * group.count * 4;
   return staged + scales + sums + (group.subgroups ? 0 : group.lanes * group.count * 4);
 }
 
@@ -79,7 +76,31 @@ Program ProgramFor(const DeviceMatrix& matrix, const Group& group) {
   const auto& module = matrix.quantized()
                            ? (group.subgroups ? spirv::matvec_q4 : spirv::matvec_q4_plain)
                            : (group.subgroups ? spirv::matvec_float : spirv::matvec_float_plain);
-  return {module, 6, 1u << 5, sizeof(Shape)};
+  return {module, kProductBuffers, kProductWritten, sizeof(ProductShape)};
+}
+
+/// What shaders/matvec.comp takes in the place of x and of the norm.
+struct Staged {
+  Slice x, scales;
+};
+
+/// Records shaders/stage.comp for the rows of `range`.
+Staged RecordStage(Recorder& recorder, const Product& product, const RowRange& range,
+                   const Group& group) {
+  const DeviceMatrix& matrix = product.matrix;
+  const bool quantized = matrix.quantized();
+  const std::uint32_t row_bytes = quantized ? matrix.units() * 64 : CeilDivide(matrix.cols, 4) * 16;
+  const std::size_t bytes = CeilDivide(range.count * row_bytes, 256) * std::size_t{256};
+  const std::size_t scales = range.count * (quantized ? matrix.units() + 1 : 1) * std::size_t{8};
+  const Slice memory = recorder.Scratch(ScratchPool::kMatMul, bytes + scales);
+  const Staged staged{memory.Part(0, bytes), memory.Part(bytes, scales)};
+  recorder.Dispatch(
+      recorder.device().GetKernel({spirv::stage, 4, 3, sizeof(StageShape)},
+                                  {group.lanes * group.count, group.lanes, matrix.units(),
+                                   quantized, product.norm != nullptr, matrix.cols % 4 == 0}),
+      {staged.x, staged.scales, product.x, product.norm_or_any()},
+      StageShape{matrix.cols, range.first}, {range.count});
+  return staged;
 }
 
 }  // namespace
@@ -92,27 +113,18 @@ void RecordMatvec(Recorder& recorder, const Product& product, const RowRange& ra
   const bool large = std::uint64_t{matrix.rows} * matrix.cols >= kLarge;
   tile.rows = large || tile.columns > 1 ? 4 : 2;
   Fit(device, matrix, group, tile);
+  const bool norm = product.norm != nullptr;
+  const bool prepared = tile.columns > 1 && (matrix.quantized() || norm);
+  Staged in{product.x, product.norm_or_any()};
+  if (prepared) in = RecordStage(recorder, product, range, group);
+  const bool aligned = prepared || matrix.cols % 4 == 0;
   const Kernel& kernel =
       device.GetKernel(ProgramFor(matrix, group),
                        {group.lanes * group.count, group.lanes, group.span, tile.rows, tile.columns,
                         matrix.units(), tile.piece, static_cast<std::uint32_t>(matrix.encoding),
-                        product.shader_epilogue(), product.norm != nullptr, matrix.cols % 4 == 0});
-  for (const DeviceMatrix::Part& part : matrix.parts) {
-    const std::uint32_t blocks = CeilDivide(part.rows, group.count / group.span * tile.rows);
-    const std::uint32_t deep = CeilDivide(blocks, device.limits().workgroups);
-    recorder.Dispatch(kernel,
-                      {part.values.slice(), matrix.ScalesOf(part), product.x, product.norm_or_any(),
-                       product.bias_or_any(), product.out},
-                      Shape{.rows = part.rows,
-                            .cols = matrix.cols,
-                            .columns = range.count,
-                            .first_x = range.first,
-                            .width = product.width(),
-                            .first_out = product.FirstOut(part),
-                            .epsilon = product.epsilon,
-                            .cap = product.cap},
-                      {CeilDivide(blocks, deep), CeilDivide(range.count, tile.columns), deep});
-  }
+                        product.shader_epilogue(), norm, aligned, prepared});
+  RecordParts(recorder, kernel, product, range, in.x, in.scales,
+              {group.count / group.span * tile.rows, tile.columns});
 }
 
 }  // namespace mlc::vulkan

@@ -112,7 +112,6 @@ Features ReadFeatures(const FeatureChain& chain, const VkPhysicalDeviceSubgroupP
     return in_compute && (subgroup.supportedOperations & operation);
   };
   return {
-      .subgroup_arithmetic = supports(VK_SUBGROUP_FEATURE_ARITHMETIC_BIT),
       .subgroup_shuffle = supports(VK_SUBGROUP_FEATURE_SHUFFLE_BIT),
       .subgroup_size_control = chain.subgroup_size.subgroupSizeControl == VK_TRUE &&
                                chain.subgroup_size.computeFullSubgroups == VK_TRUE,

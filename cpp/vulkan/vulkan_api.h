@@ -111,7 +111,6 @@ enum VkShaderStageFlagBits : std::uint32_t {
   VK_SHADER_STAGE_COMPUTE_BIT = 0x20,
 };
 enum VkSubgroupFeatureFlagBits : std::uint32_t {
-  VK_SUBGROUP_FEATURE_ARITHMETIC_BIT = 0x4,
   VK_SUBGROUP_FEATURE_SHUFFLE_BIT = 0x10,
 };
 using VkAccessFlags = VkFlags;

@@ -179,7 +179,8 @@ struct Shape {
   std::size_t rows, cols;
 };
 const std::vector<Shape> kShapes = {{2, 1}, {34, 33}, {130, 260}};
-const std::vector<std::vector<std::int32_t>> kBatches = {{1}, {1, 1, 1}, {1, 40, 1, 30}};
+const std::vector<std::vector<std::int32_t>> kBatches = {
+    {1}, {1, 1, 1}, {1, 40, 1, 30}, {1, 1, 1, 1, 1, 1, 1, 1, 1, 67}};
 
 /// The operators with one matrix, on one batch.
 class ProductTest {
@@ -299,6 +300,42 @@ void TestProducts(Backend& backend, Encoding encoding) {
   for (const Shape& shape : kShapes) {
     ProductTest test(backend, encoding, shape);
     for (const auto& batch : kBatches) test.Run(batch);
+  }
+}
+
+/// Each sequence of a batch has the bits that it has by itself.
+void TestRowsBesideChangeNoBit(Backend& backend, Encoding encoding, const Shape& shape) {
+  const std::vector<std::int32_t> batch = {20, 50, 1, 1, 1, 1, 1, 1, 1, 1, 1};
+  const RandomMatrix matrix(encoding, shape.rows, shape.cols);
+  const auto loaded = backend.LoadMatrix(matrix.view(), false);
+  const auto weight = backend.LoadVector(Random(shape.cols));
+  const auto multiply = [&](const std::vector<std::int32_t>& rows, const Floats& x, bool normed) {
+    const std::int32_t count = std::accumulate(rows.begin(), rows.end(), 0);
+    const auto input = backend.LoadVector(x);
+    const std::size_t size = static_cast<std::size_t>(count) * shape.rows;
+    const auto out = backend.LoadVector(Floats(size));
+    Step step(backend, rows);
+    return step.Run(*out, size, [&] {
+      if (normed) {
+        backend.Project({weight.get(), 1e-3f}, *loaded, nullptr, *input, count, *out);
+      } else {
+        backend.AddProject(*loaded, nullptr, *input, count, *out);
+      }
+    });
+  };
+  for (const bool normed : {false, true}) {
+    const Floats x = Random(79 * shape.cols);
+    const Floats together = multiply(batch, x, normed);
+    std::size_t first = 0;
+    for (const std::int32_t rows : batch) {
+      const std::size_t end = first + static_cast<std::size_t>(rows);
+      const auto part = [&](const Floats& all, std::size_t width) {
+        return Floats(all.begin() + static_cast<std::ptrdiff_t>(first * width),
+                      all.begin() + static_cast<std::ptrdiff_t>(end * width));
+      };
+      CHECK(multiply({rows}, part(x, shape.cols), normed) == part(together, shape.rows));
+      first = end;
+    }
   }
 }
 
@@ -497,6 +534,7 @@ int main() {
   for (const Encoding encoding :
        {Encoding::kFloat32, Encoding::kFloat16, Encoding::kQ4Float16, Encoding::kQ4Float32}) {
     TestProducts(*backend, encoding);
+    TestRowsBesideChangeNoBit(*backend, encoding, {66, 1700});
     TestEmbedAndGather(*backend, encoding);
   }
   for (const std::int32_t vocab : {1, 255, 257, 5000, 300000}) TestRanking(*backend, vocab);

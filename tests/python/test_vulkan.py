@@ -228,4 +228,4 @@ class TestDrivers:
     def test_what_cannot_be_hidden_is_a_reason(self, tmp_path: Path) -> None:
         ids, reason = discover(tmp_path, MLC_LLM_VULKAN_HIDE="float16,nonsense")
         assert ids == ["cpu"]
-        assert 'knows no "nonsense": it takes subgroup-arithmetic' in reason
+        assert 'knows no "nonsense": it takes subgroup-shuffle' in reason

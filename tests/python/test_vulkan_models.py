@@ -35,7 +35,7 @@ WORKER = Path(__file__).with_name("vulkan_worker.py")
 BOUNDS = {"q0f32": 1e-4, "q0f16": 5e-3, "q4f16_1": 5e-3, "q4f32_1": 1e-3}
 MATRIX_BOUND = 5e-2
 EVERYTHING = (
-    "subgroup-arithmetic,subgroup-shuffle,subgroup-size-control,storage-16bit,storage-8bit,float16,"
+    "subgroup-shuffle,subgroup-size-control,storage-16bit,storage-8bit,float16,"
     "integer-dot-product,cooperative-matrix,memory-budget,"
     "buffer-range=16384,invocations=128,shared-bytes=16384"
 )

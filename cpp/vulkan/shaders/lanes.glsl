@@ -1,14 +1,13 @@
 // Neighbouring invocations, kLanes of them: a subgroup, or what takes its place where subgroups
-// cannot add. Everything here is for all invocations of a workgroup at once.
+// cannot exchange values. Everything here is for all invocations of a workgroup at once.
 #ifdef SUBGROUP
-#extension GL_KHR_shader_subgroup_arithmetic : require
+#define FLIPS [[unroll]]  // a driver may not unroll a loop that doubles by itself
 #extension GL_KHR_shader_subgroup_shuffle : require
 uint Lane() { return gl_SubgroupInvocationID; }
 uint LaneGroup() { return gl_SubgroupID; }
-float SumOfLanes(float value) { return subgroupAdd(value); }
-float MaximumOfLanes(float value) { return subgroupMax(value); }
 float FlipLanes(float value, uint flip) { return subgroupShuffleXor(value, flip); }
 #else
+#define FLIPS [[dont_unroll]]
 shared float exchanged[gl_WorkGroupSize.x];
 uint Lane() { return gl_LocalInvocationID.x % kLanes; }
 uint LaneGroup() { return gl_LocalInvocationID.x / kLanes; }
@@ -18,12 +17,19 @@ float FlipLanes(float value, uint flip) {
   barrier();
   return exchanged[gl_LocalInvocationID.x ^ flip];
 }
-float SumOfLanes(float value) {
-  for (uint flip = 1; flip < kLanes; flip *= 2) value += FlipLanes(value, flip);
-  return value;
-}
-float MaximumOfLanes(float value) {
-  for (uint flip = 1; flip < kLanes; flip *= 2) value = max(value, FlipLanes(value, flip));
-  return value;
-}
 #endif
+
+// In the same order in every shader, whatever makes the lanes.
+float SumOfLanes(float value) {
+  FLIPS for (uint i = 0; i < 7; ++i) {
+    if (1u << i < kLanes) value += FlipLanes(value, 1u << i);
+  }
+  return value;
+}
+
+float MaximumOfLanes(float value) {
+  FLIPS for (uint i = 0; i < 7; ++i) {
+    if (1u << i < kLanes) value = max(value, FlipLanes(value, 1u << i));
+  }
+  return value;
+}

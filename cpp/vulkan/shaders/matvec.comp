@@ -6,9 +6,10 @@
 #endif
 // out = epilogue(norm(x) W^T) for a few rows of x; W is read once, 16 bytes at a time.
 //
-// A workgroup brings x to shared memory. Then teams of kSpan subgroups go their own ways, each with
-// kRows rows of W, its invocations side by side along K. The sum of one result is taken in the same
-// order whatever kRows, kColumns and kPiece are.
+// A workgroup brings x to shared memory; of several rows stage.comp has made what goes there, so
+// that not every workgroup must (kPrepared). Then teams of kSpan subgroups go their own ways, each
+// with kRows rows of W, its invocations side by side along K. The sum of one result is taken in the
+// same order whatever kRows, kColumns and kPiece are.
 
 layout(local_size_x_id = 0) in;
 layout(constant_id = 1) const uint kLanes = 32;  // of a subgroup; at least 4
@@ -20,31 +21,11 @@ layout(constant_id = 6) const uint kPiece = 64;  // units whose x is in shared m
 layout(constant_id = 7) const uint kEncoding = 0;
 layout(constant_id = 8) const uint kEpilogue = 0;
 layout(constant_id = 9) const bool kNorm = false;
-layout(constant_id = 10) const bool kAligned = true;  // K is a multiple of 4
+layout(constant_id = 10) const bool kAligned = true;    // rows of x are at multiples of 16 bytes
+layout(constant_id = 11) const bool kPrepared = false;  // else kNorm is for one row of x alone
 
-#include "epilogue.glsl"
 #include "lanes.glsl"
-
-const uint kFloat32 = 0, kFloat16 = 1, kQ4Float32 = 3;  // mlc::Encoding
-
-layout(push_constant) uniform Shape {
-  uint rows;       // of W, in this part of it
-  uint cols;       // K
-  uint columns;    // rows of x
-  uint first_x;    // the first of them
-  uint width;      // of a row of the result
-  uint first_out;  // where in it this part begins
-  float epsilon;
-  float cap;
-};
-layout(std430, set = 0, binding = 0) readonly buffer Weights { uvec4 weights[]; };
-layout(std430, set = 0, binding = 1) readonly buffer Scales { uint scales[]; };
-layout(std430, set = 0, binding = 2) readonly buffer Input { vec4 x[]; };
-layout(std430, set = 0, binding = 2) readonly buffer InputValues { float x_values[]; };
-layout(std430, set = 0, binding = 3) readonly buffer Norm { vec4 norm[]; };
-layout(std430, set = 0, binding = 3) readonly buffer NormValues { float norm_values[]; };
-layout(std430, set = 0, binding = 4) readonly buffer Bias { float bias[]; };
-layout(std430, set = 0, binding = 5) buffer Output { float result[]; };
+#include "product.glsl"
 
 const uint kTotal = gl_WorkGroupSize.x;
 const uint kSubgroups = kTotal / kLanes;
@@ -53,34 +34,17 @@ const uint kWide = kSpan * kLanes;  // invocations of a team
 const uint kChunks = (kPiece + kWide - 1) / kWide;
 const uint kPieces = (kUnits + kPiece - 1) / kPiece;
 
-shared float squares[kNorm ? kColumns * kSubgroups : 1];
+shared float squares[kNorm ? kSubgroups : 1];
 shared float partial[kRows * kColumns * kSubgroups];
 
 float sums[kRows * kColumns];
-float square[kColumns];
+float square = 0.0;
 uvec4 next[kRows];
 float next_scale[kRows];
 
-float Dot(vec4 a, vec4 b, float sum) {
-  return fma(a.w, b.w, fma(a.z, b.z, fma(a.y, b.y, fma(a.x, b.x, sum))));
-}
-
-// Values 4 * i and the next three of a row; zeros past its end.
-vec4 LoadX(uint column, uint i) {
-  uint row = first_x + min(gl_WorkGroupID.y * kColumns + column, columns - 1);
-  if (4 * i >= cols) return vec4(0.0);
-  if (kAligned) return x[row * (cols / 4) + i];
-  vec4 value = vec4(0.0);
-  for (uint k = 0; k < 4 && 4 * i + k < cols; ++k) value[k] = x_values[row * cols + 4 * i + k];
-  return value;
-}
-
-vec4 LoadNorm(uint i) {
-  if (!kNorm || 4 * i >= cols) return vec4(1.0);
-  if (kAligned) return norm[i];
-  vec4 value = vec4(0.0);
-  for (uint k = 0; k < 4 && 4 * i + k < cols; ++k) value[k] = norm_values[4 * i + k];
-  return value;
+// Of the workgroup's columns. Where x is prepared, that has the rows of this product alone.
+uint RowOfX(uint column) {
+  return (kPrepared ? 0 : first_x) + min(gl_WorkGroupID.y * kColumns + column, columns - 1);
 }
 
 #ifdef Q4
@@ -88,9 +52,6 @@ vec4 LoadNorm(uint i) {
 #else
 #include "matvec_float.glsl"
 #endif
-
-// A dispatch may not have as many workgroups as it needs in one dimension.
-uint Block() { return gl_WorkGroupID.z * gl_NumWorkGroups.x + gl_WorkGroupID.x; }
 
 void Fetch(uint unit) {
   uint first = (Block() * kTeams + LaneGroup() / kSpan) * kRows;
@@ -100,19 +61,6 @@ void Fetch(uint unit) {
   }
   [[unroll]] for (uint r = 0; r < kRows; ++r) {
     next_scale[r] = Scale(min(first + r, rows - 1) * kUnits + near);
-  }
-}
-
-// Adds the squares of x, in the order of `Stage` with one row of x.
-void AddSquares() {
-  [[unroll]] for (uint m = 0; m < kColumns; ++m) {
-    square[m] = 0.0;
-    for (uint i = gl_LocalInvocationID.x; 4 * kItem * i < cols; i += kTotal) {
-      [[unroll]] for (uint k = 0; k < kItem; ++k) {
-        vec4 value = LoadX(m, kItem * i + k);
-        square[m] = Dot(value, value, square[m]);
-      }
-    }
   }
 }
 
@@ -127,11 +75,9 @@ void Finish() {
     float sum = SumOfLanes(sums[i]);
     if (Lane() == 0) partial[i * kSubgroups + LaneGroup()] = sum;
   }
-  if (kNorm) {
-    [[unroll]] for (uint m = 0; m < kColumns; ++m) {
-      float sum = SumOfLanes(square[m]);
-      if (Lane() == 0) squares[m * kSubgroups + LaneGroup()] = sum;
-    }
+  if (kNorm && !kPrepared) {
+    float sum = SumOfLanes(square);
+    if (Lane() == 0) squares[LaneGroup()] = sum;
   }
   barrier();
 
@@ -145,15 +91,17 @@ void Finish() {
     float sum = Total((kGate ? 2 * r : r) * kColumns + m, team);
     float up = kGate ? Total((2 * r + 1) * kColumns + m, team) : 0.0;
     if (kNorm) {
-      float square = 0.0;
-      for (uint s = 0; s < kSubgroups; ++s) square += squares[m * kSubgroups + s];
-      float factor = 1.0 / sqrt(square / float(cols) + epsilon);
+      float total = 0.0;
+      if (kPrepared) {
+        total = PreparedSquare(column);
+      } else {
+        for (uint s = 0; s < kSubgroups; ++s) total += squares[s];
+      }
+      float factor = 1.0 / sqrt(total / float(cols) + epsilon);
       sum *= factor;
       up *= factor;
     }
-    uint at = (first_x + column) * width + first_out + row;
-    result[at] = Finished(sum, up, kEpilogue == kBias ? bias[first_out + row] : 0.0,
-                          kEpilogue == kAdd ? result[at] : 0.0, cap);
+    Write(column, row, sum, up);
   }
 }
 
@@ -161,12 +109,10 @@ void main() {
   uint lane = LaneGroup() % kSpan * kLanes + Lane();
   [[unroll]] for (uint i = 0; i < kRows * kColumns; ++i)
     sums[i] = 0.0;
-  square[0] = 0.0;
   Fetch(lane);  // before all else: it takes longest
   for (uint piece = 0; piece < kPieces; ++piece) {
     if (piece > 0) barrier();
     Stage(piece);
-    if (kNorm && kColumns > 1 && piece == 0) AddSquares();
     barrier();
     for (uint chunk = 0; chunk < kChunks; ++chunk) {
       uvec4 word[kRows];

@@ -1,22 +1,36 @@
 // float16 and float32 weights.
 const uint kVectors = kEncoding == kFloat16 ? 2 : 1;  // for each unit of W
-const uint kItem = 1;                           // vectors of x that an invocation stages at a time
 const uint kStride = (kPiece + 7) / 8 * 8 + 4;  // keeps what neighbours write off the same banks
 shared vec4 staged[kColumns * kVectors * kStride];
 
+// Of stage.comp: x itself, and of each row the sum of squares.
+layout(std430, set = 0, binding = 3) readonly buffer PreparedScales { vec2 prepared_scale[]; };
+
+float PreparedSquare(uint row) { return prepared_scale[row].x; }
+
+const uint kEach = kPiece * kVectors, kAll = kColumns * kEach;
+const uint kRounds = (kAll + kTotal - 1) / kTotal;
+const uint kAtOnce = kRounds < 4 ? kRounds : 4;  // loads of an invocation before it waits for one
+
 void Stage(uint piece) {
-  const uint count = kPiece * kVectors;
-  [[unroll]] for (uint m = 0; m < kColumns; ++m) {
-    for (uint i = gl_LocalInvocationID.x; i < count; i += kTotal) {
-      uint at = piece * count + i;
-      vec4 value = LoadX(m, at);
-      if (kColumns == 1) square[0] = Dot(value, value, square[0]);
-      staged[(m * kVectors + i % kVectors) * kStride + i / kVectors] = value * LoadNorm(at);
+  for (uint first = 0; first < kAll; first += kAtOnce * kTotal) {
+    vec4 value[kAtOnce];
+    [[unroll]] for (uint n = 0; n < kAtOnce; ++n) {
+      uint i = min(first + n * kTotal + gl_LocalInvocationID.x, kAll - 1);
+      value[n] = LoadX(RowOfX(i / kEach), piece * kEach + i % kEach);
+    }
+    [[unroll]] for (uint n = 0; n < kAtOnce; ++n) {
+      uint i = first + n * kTotal + gl_LocalInvocationID.x;
+      if (i >= kAll) continue;
+      if (kNorm && !kPrepared) {
+        square = Dot(value[n], value[n], square);
+        value[n] *= LoadNorm(piece * kEach + i);
+      }
+      uint m = i / kEach, at = i % kEach;
+      staged[(m * kVectors + at % kVectors) * kStride + at / kVectors] = value[n];
     }
   }
 }
-
-float Scale(uint unit) { return 1.0; }
 
 vec4 Values(uvec4 unit, uint i) {
   if (kEncoding == kFloat32) return uintBitsToFloat(unit);
