@@ -118,8 +118,8 @@ struct NormSpec {
 ///
 /// Activations are float32, [rows, width], row after row. Operators may run later, in order; `Read`
 /// waits. The result of a row depends on nothing but that row and its sequence: not on the rows
-/// beside it, their number, or the number of threads; on Vulkan it does depend on whether the row
-/// is alone in its sequence in this batch. Calls come from one thread at a time.
+/// beside it, their number, or the number of threads; on Vulkan it does depend on how many
+/// rows of its sequence the batch has. Calls come from one thread at a time.
 /// Operators throw std::runtime_error when the device fails.
 class Backend {
  public:

@@ -121,6 +121,12 @@ void RecordParts(Recorder& recorder, const Kernel& kernel, const Product& produc
   }
 }
 
+std::uint32_t FewRows(const Device& device) {
+  // A tile of matmul_tiled.comp takes as long for two rows as for 32; up to 8 rows, matvec.comp
+  // reads the weights once.
+  return HasMatrixProduct(device) ? 1 : 8;
+}
+
 void MatMul::Record(Recorder& recorder, const Product& product,
                     std::span<const RowRange> ranges) const {
   const bool matrices = product.matrix.encoding != Encoding::kFloat32 && HasMatrixProduct(device_);

@@ -89,6 +89,9 @@ void RecordParts(Recorder& recorder, const Kernel& kernel, const Product& produc
 
 constexpr std::uint32_t CeilDivide(std::uint32_t a, std::uint32_t b) { return (a + b - 1) / b; }
 
+/// Most rows of a sequence, in one step, that are multiplied one by one: more are a prompt.
+std::uint32_t FewRows(const Device& device);
+
 /// Products with weight matrices, by the kernels that suit the device.
 class MatMul {
  public:

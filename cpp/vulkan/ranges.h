@@ -5,7 +5,7 @@
 namespace mlc::vulkan {
 
 /// Rows [first, first + count) of a step that are computed by kernels of one kind: those of prompts
-/// together, those that are alone in their sequence one by one. A row's bits depend on its kind.
+/// together, those of sequences with few rows one by one. A row's bits depend on its kind.
 struct RowRange {
   std::uint32_t first = 0;
   std::uint32_t count = 0;

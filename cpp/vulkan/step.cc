@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <bit>
 
+#include "vulkan/matmul.h"
+
 namespace mlc::vulkan {
 namespace {
 
@@ -20,6 +22,9 @@ void Append(std::vector<RowRange>& ranges, const RowRange& range, bool merge) {
 }
 
 }  // namespace
+
+Step::Step(Device& device)
+    : device_(device), few_rows_(static_cast<std::int32_t>(FewRows(device))) {}
 
 bool Step::Write(const Batch& batch) {
   std::size_t words = kRowWords * (1 + batch.tokens.size()) + batch.logit_rows.size();
@@ -78,10 +83,11 @@ bool Step::Write(const Batch& batch) {
       words_of_row[2] = pages;
     }
     longest_ = std::max(longest_, sequence.past + sequence.rows);
-    const RowRange range{.first = static_cast<std::uint32_t>(sequence.first_row),
-                         .count = static_cast<std::uint32_t>(sequence.rows),
-                         .prompt = sequence.rows > 1};
+    RowRange range{.first = static_cast<std::uint32_t>(sequence.first_row),
+                   .count = static_cast<std::uint32_t>(sequence.rows),
+                   .prompt = sequence.rows > few_rows_};
     Append(ranges_, range, true);
+    range.prompt = sequence.rows > 1;
     Append(sequences_, range, !range.prompt);
   }
   return moved;

@@ -23,7 +23,7 @@ inline const Slice& SliceOf(const mlc::Buffer& buffer) {
 /// What differs between two runs of a recording, where the device reads it (shaders/step.glsl).
 class Step {
  public:
-  explicit Step(Device& device) : device_(device) {}
+  explicit Step(Device& device);
 
   /// Takes in a batch. Returns true when the memory is another than before.
   bool Write(const Batch& batch);
@@ -33,14 +33,16 @@ class Step {
   bool adjusts() const { return adjusts_; }          ///< whether a query changes logits
   std::int32_t longest() const { return longest_; }  ///< most tokens that one row sees
 
-  /// The rows as matrix kernels take them: prompts that follow one another are one range.
+  /// The rows as matrix kernels take them: sequences of one kind that follow one another are one
+  /// range. More than FewRows are a prompt.
   const std::vector<RowRange>& ranges() const { return ranges_; }
 
-  /// The rows as attention takes them: each prompt is a range.
+  /// The rows as attention takes them: two are a prompt, and each prompt is a range.
   const std::vector<RowRange>& sequences() const { return sequences_; }
 
  private:
   Device& device_;
+  const std::int32_t few_rows_;
   Allocation memory_;
   std::uint32_t rows_ = 0;
   std::int32_t longest_ = 0;

@@ -305,7 +305,7 @@ void TestProducts(Backend& backend, Encoding encoding) {
 
 /// Each sequence of a batch has the bits that it has by itself.
 void TestRowsBesideChangeNoBit(Backend& backend, Encoding encoding, const Shape& shape) {
-  const std::vector<std::int32_t> batch = {20, 50, 1, 1, 1, 1, 1, 1, 1, 1, 1};
+  const std::vector<std::int32_t> batch = {20, 50, 1, 1, 1, 1, 5};
   const RandomMatrix matrix(encoding, shape.rows, shape.cols);
   const auto loaded = backend.LoadMatrix(matrix.view(), false);
   const auto weight = backend.LoadVector(Random(shape.cols));
