@@ -20,6 +20,7 @@ from pathlib import Path
 
 from ci import shell
 from ci.errors import FactoryError
+from ci.failed_tests import failed_in_ctest
 from ci.images import ImageRef
 from ci.lanes import Lane
 from ci.paths import PROGRAMS, ROOT
@@ -191,9 +192,13 @@ def build_on_host(
     if system_compiler:
         job.on_line("Testing the core...")
         # Visual Studio's build folders hold several configurations.
-        tests = ("--test-dir", source / "build" / "cmake", "--build-config", "Release")
-        several = ("--parallel", f"{os.cpu_count()}")
-        step("ctest", [toolchain.ctest, *tests, *several, "--output-on-failure"])
+        cmake = source / "build" / "cmake"
+        tests = ("--test-dir", cmake, "--build-config", "Release", "--output-on-failure")
+        try:
+            step("ctest", [toolchain.ctest, *tests, "--parallel", f"{os.cpu_count()}"])
+        except FactoryError as error:
+            error.failed = failed_in_ctest(cmake)
+            raise
     words = {"project": source, "package": source, "dest_dir": job.repaired}
     job.repaired.mkdir()
     job.on_line("Repairing wheel...")

@@ -184,3 +184,22 @@ def test_system_compiler_also_runs_the_cores_tests(
     for command in (steps[name] for name in tests):
         folder = command[command.index("--test-dir") + 1]
         assert f"build-dir={folder}" in build
+
+
+def test_failing_cpp_tests_are_named(
+    job: Job, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def run_logged(_: object, *, phase: str, **__: object) -> None:
+        if phase == "ctest":
+            log = tmp_path / "src/build/cmake/Testing/Temporary/LastTestsFailed.log"
+            log.parent.mkdir(parents=True)
+            log.write_text("7:json\n")
+            raise FactoryError("it failed.")
+        (tmp_path / "raw").mkdir()
+        (tmp_path / "raw" / "some.whl").touch()
+
+    monkeypatch.setattr(engines, "run_logged", run_logged)
+    monkeypatch.setattr(engines, "unpack", lambda _sdist, folder: folder)
+    with pytest.raises(FactoryError) as caught:
+        engines.build_on_host(job, Toolchain(tmp_path, "d" * 64), system_compiler=True)
+    assert caught.value.failed == ["json"]
