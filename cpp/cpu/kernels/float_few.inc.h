@@ -18,7 +18,7 @@ inline Vector SumBlock(const Value* weights, const float* x) {
   constexpr std::int64_t kAhead = kAheadBytes / static_cast<std::int64_t>(sizeof(Value));
   Vector sum = Vector::Broadcast(0);
   for (std::int64_t line = 0; line < kBlockCols; line += kLineValues<Value>) {
-    Prefetch(weights + line + kAhead);
+    PrefetchOnce(weights + line + kAhead);
     for (std::int64_t k = line; k < line + kLineValues<Value>; k += kLanes) {
       sum = MulAdd(LoadValues(weights + k), Vector::Load(x + k), sum);
     }

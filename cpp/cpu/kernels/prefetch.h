@@ -18,5 +18,14 @@ inline void Prefetch(const void* p) {
 #endif
 }
 
+/// The same for a line that is used once, and so should not push others out of the caches.
+inline void PrefetchOnce(const void* p) {
+#if defined(__GNUC__)
+  __builtin_prefetch(p, 0, 0);
+#else
+  _mm_prefetch(static_cast<const char*>(p), _MM_HINT_NTA);
+#endif
+}
+
 }  // namespace
 }  // namespace mlc::cpu
