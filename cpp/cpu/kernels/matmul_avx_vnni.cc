@@ -1,14 +1,10 @@
 #include "cpu/kernels/dot_avx_vnni.h"
 #include "cpu/kernels/quantize_avx2.h"
 // Written in terms of them:
-#include "cpu/kernels/float_matmul.inc.h"
-#include "cpu/kernels/q4_matmul.inc.h"
-#include "cpu/kernels/quantize.inc.h"
+#include "cpu/kernels/matmul.inc.h"
 
 namespace mlc::cpu {
 
-const MatMulKernels kAvxVnniMatMul = {Integers::kGroups,           Quantize,
-                                      floats::Multiply<float>,     floats::Multiply<std::uint16_t>,
-                                      q4::Multiply<std::uint16_t>, q4::Multiply<float>};
+const MatMulKernels kAvxVnniMatMul = kMatMul;
 
 }  // namespace mlc::cpu

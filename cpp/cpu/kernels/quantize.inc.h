@@ -1,7 +1,6 @@
 #pragma once
 
-// Quantizes rows of x, in terms of QuantizeGroup. Included by each matmul_*.cc, after its
-// quantize_*.h.
+// Quantizes rows of x, in terms of Integers and QuantizeGroup.
 
 #include "cpu/kernels/matmul_kernels.h"
 
