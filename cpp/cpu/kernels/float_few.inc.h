@@ -48,10 +48,12 @@ constexpr int kTurnRows = 12;
 constexpr int kFewRows = 3;
 constexpr int kFewXRows = Vector::kRegisters / 4;
 
-/// Rows [n, end) of the matrix, kTurnRows at most, by up to kFewXRows rows of x.
-template <typename Value>
+/// Rows [n, end) of the matrix, kTurnRows at most, by up to kFewXRows rows of x, or by fewer with
+/// more `tile_rows`.
+template <typename Value, int tile_rows = kFewRows>
 void MultiplyFew(const Product& product, std::int64_t n, std::int64_t end) {
-  Vector totals[kFewXRows][kTurnRows];
+  constexpr int most = kFewXRows * kFewRows / tile_rows;
+  Vector totals[most][kTurnRows];
   for (auto& row : totals) {
     for (Vector& total : row) total = Vector::Broadcast(0);
   }
@@ -60,12 +62,12 @@ void MultiplyFew(const Product& product, std::int64_t n, std::int64_t end) {
     const bool last = left <= kBlockCols;
     const std::int64_t cols = last ? left : kBlockCols;
     const std::int64_t ahead = last ? kTurnRows * product.cols - first : kBlockCols;
-    for (int row = 0; row < kTurnRows && n + row < end; row += kFewRows) {
-      const Value* weights[kFewRows];
-      for (int i = 0; i < kFewRows; ++i) weights[i] = RowOf<Value>(product, n + row + i) + first;
-      AddTileOf<kFewXRows>(product.x_rows, weights,
-                           {product.x + first, product.cols, cols, totals[0] + row, kTurnRows},
-                           [&](std::int64_t k) { FetchColumns(weights, k + ahead); });
+    for (int row = 0; row < kTurnRows && n + row < end; row += tile_rows) {
+      const Value* weights[tile_rows];
+      for (int i = 0; i < tile_rows; ++i) weights[i] = RowOf<Value>(product, n + row + i) + first;
+      AddTileOf<most>(product.x_rows, weights,
+                      {product.x + first, product.cols, cols, totals[0] + row, kTurnRows},
+                      [&](std::int64_t k) { FetchColumns(weights, k + ahead); });
     }
   }
   for (std::int64_t r = 0; r < product.x_rows; ++r) {

@@ -10,10 +10,15 @@ namespace {
 
 template <typename Value>
 void Multiply(const Product& product, std::int64_t begin, std::int64_t end) {
-  // Short vectors make long chains of sums: there, rows side by side are better than memory's
+  // Short vectors make long chains of sums: there, many rows side by side are better than memory's
   // order.
-  if (product.x_rows == 1 && kLanes >= 8) {
+  constexpr bool kShort = kLanes < 8;
+  if (!kShort && product.x_rows == 1) {
     for (std::int64_t n = begin; n < end; ++n) MultiplyOne<Value>(product, n);
+  } else if (kShort && product.x_rows <= kFewXRows / 2) {
+    for (std::int64_t n = begin; n < end; n += kTurnRows) {
+      MultiplyFew<Value, 2 * kFewRows>(product, n, end);
+    }
   } else if (product.x_rows <= kFewXRows) {
     for (std::int64_t n = begin; n < end; n += kTurnRows) MultiplyFew<Value>(product, n, end);
   } else {
