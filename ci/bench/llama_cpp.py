@@ -48,7 +48,7 @@ class LlamaCpp:
             sys.exit("llama.cpp cannot load the model:\n" + "".join(self.log[-20:]))
         if device and not re.search(rf"{device}\d+ model buffer", "".join(self.log), re.IGNORECASE):
             # It would compute on the processor under the device's name.
-            sys.exit(f"llama.cpp found no {device} device:\n" + "".join(self.log))
+            sys.exit("".join(self.log) + f"llama.cpp found no {device} device; its log is above.")
         self.batch = llama.llama_batch_init(PREFILL, 0, 1)
         self.vocab = llama.llama_vocab_n_tokens(llama.llama_model_get_vocab(self.model))
         self.lengths: dict[int, int] = {}
