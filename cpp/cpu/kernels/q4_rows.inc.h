@@ -43,9 +43,9 @@ class Rows {
     constexpr std::int64_t kLineScales = 64 / sizeof(Scale);
     for (int i = 0; i < count; ++i) {
       const std::uint8_t* next = first_bytes_[i] + (group + count * groups_) * 16;
-      Prefetch(next);
-      Prefetch(next + 64);
-      if (group % kLineScales == 0) Prefetch(first_scales_[i] + group + count * groups_);
+      PrefetchOnce(next);
+      PrefetchOnce(next + 64);
+      if (group % kLineScales == 0) PrefetchOnce(first_scales_[i] + group + count * groups_);
     }
   }
 
