@@ -9,11 +9,16 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-# From the weakest on, as MLC_LLM_CPU_ISA names them, with the flags of Linux's /proc/cpuinfo.
-ISAS = {
-    "portable": set[str](),
-    "avx2": {"avx2", "fma", "f16c"},
-    "avx512": {"avx2", "fma", "f16c", "avx512f", "avx512bw", "avx512vl"},
+# By processor, as MLC_LLM_CPU_ISA names them, with the flags of Linux's /proc/cpuinfo. Each has
+# what the one before it has, so that a machine can pretend; avx_vnni would not fit in.
+AVX2 = {"avx2", "fma", "f16c"}
+ISAS: dict[str, dict[str, set[str]]] = {
+    "x86_64": {
+        "portable": set(),
+        "avx2": AVX2,
+        "avx512": AVX2 | {"avx512f", "avx512bw", "avx512vl", "avx512_vnni"},
+    },
+    "aarch64": {"portable": set(), "neon": {"asimd"}, "neon_dotprod": {"asimd", "asimddp"}},
 }
 # What the Vulkan loader needs for a device, from the least on.
 VULKAN = ("no loader", "no driver", "driver")
@@ -39,18 +44,19 @@ def this_machine() -> Machine:
         system=sys.platform,
         machine=platform.machine(),
         python=platform.python_version(),
-        isa=_isa(Path("/proc/cpuinfo")),
+        isa=_isa(Path("/proc/cpuinfo"), platform.machine()),
         vulkan=_vulkan(),
     )
 
 
-def _isa(cpuinfo: Path) -> str:
-    """Return the best of ISAS that all processors offer; empty off Linux and x86-64."""
-    if not cpuinfo.is_file() or platform.machine() != "x86_64":
+def _isa(cpuinfo: Path, processor: str) -> str:
+    """Return the best of ISAS that the processors offer; empty where that is not known."""
+    if not cpuinfo.is_file() or processor not in ISAS:
         return ""
     lines = cpuinfo.read_text(encoding="utf-8").splitlines()
-    flags = next((set(line.split()) for line in lines if line.startswith("flags")), set())
-    return [isa for isa, needed in ISAS.items() if needed <= flags][-1]
+    first = next((line for line in lines if line.startswith(("flags", "Features"))), "")
+    flags = set(first.split())
+    return [isa for isa, needed in ISAS[processor].items() if needed <= flags][-1]
 
 
 def _vulkan() -> str:
@@ -65,7 +71,8 @@ def _vulkan() -> str:
 def pretend(wanted: Machine, here: Machine) -> dict[str, str]:
     """Return variables that make programs of this project see no more than `wanted` has."""
     variables = {}
-    if wanted.isa in ISAS and here.isa in ISAS and _less(wanted.isa, here.isa, [*ISAS]):
+    isas = [*ISAS.get(here.machine, {})]
+    if wanted.isa in isas and here.isa in isas and _less(wanted.isa, here.isa, isas):
         variables["MLC_LLM_CPU_ISA"] = wanted.isa
     if _less(wanted.vulkan, here.vulkan, VULKAN):
         if wanted.vulkan == "no loader":
