@@ -32,7 +32,7 @@ from ci.toolchain import Toolchain, toolchain_env
 NETWORK = (
     *("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY"),
     *("http_proxy", "https_proxy", "all_proxy", "no_proxy"),
-    *("PIP_INDEX_URL", "UV_INDEX_URL", "UV_DEFAULT_INDEX"),
+    *("PIP_INDEX_URL", "UV_INDEX_URL", "UV_DEFAULT_INDEX", "UV_HTTP_RETRIES"),
 )
 # What else a host build may see of the environment.
 KEPT = (

@@ -25,7 +25,7 @@ git clone --quiet --bare "file://$PWD" "$origin"
 zig="$(python3 -c 'from ci.paths import cache_dir; print(cache_dir())')/zig"
 arguments=(--rm --volume "$origin:/origin:ro" --volume "$zig:/root/.cache/mlc_llm-factory/zig")
 part="tests/ci/test_bootstrap.py tests/ci/test_docs.py tests/python/test_cli.py"
-arguments+=(--env "PYTEST_ADDOPTS=$part")
+arguments+=(--env "PYTEST_ADDOPTS=$part" --env UV_HTTP_RETRIES)
 if [[ -n ${SSL_CERT_FILE:-} ]]; then # this machine's own certificates, behind a proxy
   arguments+=(--volume "$SSL_CERT_FILE:/ca.pem:ro" --env SSL_CERT_FILE=/ca.pem --env PIP_CERT=/ca.pem)
 fi

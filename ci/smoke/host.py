@@ -40,7 +40,7 @@ def get_python(version: str) -> Path | None:
     if here := find_python(version):
         return here
     with contextlib.suppress(subprocess.CalledProcessError, subprocess.TimeoutExpired):
-        uv("python", "install", version)
+        uv("python", "install", version, UV_HTTP_RETRIES="1")  # most who cannot have it are offline
         return Path(uv("python", "find", "--managed-python", version).splitlines()[-1])
     return None
 

@@ -36,11 +36,11 @@ def run_cleanly(command: list[str | Path], *, cwd: Path | None = None, **variabl
     return result.stdout.strip()
 
 
-def uv(*arguments: str | Path) -> str:
-    """Run the toolchain's uv and return what it printed.
+def uv(*arguments: str | Path, **variables: str) -> str:
+    """Run the toolchain's uv with `variables` and return what it printed.
 
     Raises subprocess.CalledProcessError when it fails.
     """
     program = Path(os.environ["MLC_LLM_TOOLCHAIN"]) / "bin" / "uv"
     options = ("--no-progress", "--no-config")
-    return run_cleanly([program, *options, *arguments], UV_HTTP_RETRIES="1")
+    return run_cleanly([program, *options, *arguments], cwd=None, **variables)
