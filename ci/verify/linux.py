@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import cast
 
 from ci import elf
-from ci.verify.subject import Subject, expect, expect_none
+from ci.verify.subject import Subject, expect, expect_none, expect_protected, expect_run_path
 
 TVM_FFI = "libtvm_ffi.so"
 RUN_PATH = "$ORIGIN/../../tvm_ffi/lib"
@@ -63,9 +63,7 @@ def _check_exports(subject: Subject) -> str:
 
 
 def _check_run_path(subject: Subject) -> str:
-    paths = read(subject).run_paths
-    expect(paths == (RUN_PATH,), f"the run path is {list(paths)}, not {RUN_PATH}")
-    return RUN_PATH
+    return expect_run_path(read(subject).run_paths, RUN_PATH)
 
 
 def _check_stack(subject: Subject) -> str:
@@ -76,10 +74,8 @@ def _check_stack(subject: Subject) -> str:
 
 
 def _check_segments(subject: Subject) -> str:
-    both = elf.WRITE | elf.EXECUTE
-    loaded = [flags for kind, flags in read(subject).segments if kind == "PT_LOAD"]
-    expect(all(f & both != both for f in loaded), "a segment is writable and executable")
-    return "none is writable and executable"
+    loaded = [segment for segment in read(subject).segments if segment[0] == "PT_LOAD"]
+    return expect_protected(loaded, elf.WRITE | elf.EXECUTE)
 
 
 def _check_relro(subject: Subject) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import cast
 
 from ci import macho
-from ci.verify.subject import Subject, expect, expect_none
+from ci.verify.subject import Subject, expect, expect_none, expect_protected, expect_run_path
 
 TVM_FFI = "libtvm_ffi.dylib"
 SYSTEM = "/usr/lib/"
@@ -65,16 +65,11 @@ def _check_exports(subject: Subject) -> str:
 
 
 def _check_run_path(subject: Subject) -> str:
-    paths = read(subject).run_paths
-    expect(paths == (RUN_PATH,), f"the run path is {list(paths)}, not {RUN_PATH}")
-    return RUN_PATH
+    return expect_run_path(read(subject).run_paths, RUN_PATH)
 
 
 def _check_segments(subject: Subject) -> str:
-    both = macho.WRITE | macho.EXECUTE
-    wrong = (name for name, protections in read(subject).segments if protections & both == both)
-    expect_none(wrong, "writable and executable")
-    return "none is writable and executable"
+    return expect_protected(read(subject).segments, macho.WRITE | macho.EXECUTE)
 
 
 def _check_stripped(subject: Subject) -> str:

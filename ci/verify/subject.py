@@ -77,3 +77,16 @@ def expect_none(wrong: Iterable[str], message: str) -> None:
     first, rest = names[:5], names[5:]
     more = f" and {len(rest)} more" if rest else ""
     expect(not names, f"{message}: {', '.join(first)}{more}")
+
+
+def expect_run_path(paths: tuple[str, ...], wanted: str) -> str:
+    """Expect that a library is led to `wanted` and nowhere else; return that."""
+    expect(paths == (wanted,), f"the run path is {list(paths)}, not {wanted}")
+    return wanted
+
+
+def expect_protected(segments: Iterable[tuple[str, int]], both: int) -> str:
+    """Expect that no segment, a name and its flags, has `both` flags: may be written and run."""
+    wrong = (name for name, flags in segments if flags & both == both)
+    expect_none(wrong, "writable and executable")
+    return "none is writable and executable"

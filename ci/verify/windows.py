@@ -7,7 +7,7 @@ from fnmatch import fnmatch
 from typing import cast
 
 from ci import pe
-from ci.verify.subject import Subject, expect, expect_none
+from ci.verify.subject import Subject, expect, expect_none, expect_protected
 
 TVM_FFI = "tvm_ffi.dll"
 EXPORTED = "mlc_llm_"
@@ -62,10 +62,7 @@ def _check_protections(subject: Subject) -> str:
 
 
 def _check_segments(subject: Subject) -> str:
-    both = pe.WRITE | pe.EXECUTE
-    wrong = (name for name, flags in read(subject).sections if flags & both == both)
-    expect_none(wrong, "writable and executable")
-    return "none is writable and executable"
+    return expect_protected(read(subject).sections, pe.WRITE | pe.EXECUTE)
 
 
 def _check_timestamps(subject: Subject) -> str:

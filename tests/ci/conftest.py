@@ -1,6 +1,10 @@
 import os
+from pathlib import Path
 
 import pytest
+from wheels import PROJECT
+
+from ci.verify import files
 
 
 @pytest.fixture(autouse=True)
@@ -15,3 +19,12 @@ def no_proxy_to_loopback(monkeypatch: pytest.MonkeyPatch) -> None:
     """Reach the tests' own servers, whatever proxy this machine has."""
     for name in ("NO_PROXY", "no_proxy"):
         monkeypatch.setenv(name, ",".join(filter(None, [os.environ.get(name), "127.0.0.1"])))
+
+
+@pytest.fixture
+def pyproject(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A pyproject.toml that the tiny wheels agree with, in the place of the real one."""
+    path = tmp_path / "pyproject.toml"
+    path.write_text(PROJECT)
+    monkeypatch.setattr(files, "PYPROJECT", path)
+    return path

@@ -16,6 +16,7 @@ from wheels import (
     LIBRARY,
     METADATA,
     NAMED,
+    PROJECT,
     VERSION,
     WHEEL,
     WHEEL_NAME,
@@ -30,7 +31,7 @@ from wheels import (
 from ci.checks import FAILED
 from ci.lanes import Lane, find_lane, load_lanes
 from ci.repack import repack
-from ci.verify import checks_of, files, verify_wheel
+from ci.verify import checks_of, verify_wheel
 
 LANE = find_lane("linux-x86_64", load_lanes())
 CHECKS = checks_of(LANE)
@@ -40,20 +41,7 @@ SBOM = f"{DIST_INFO}/sboms/mlc_llm.cdx.json"
 MALLOC = ("malloc", "GLIBC_2.2.5", False)
 
 
-PROJECT = """\
-[project]
-requires-python = ">=3.10"
-dependencies = ["apache-tvm-ffi>=0.1.11"]
-"""
-
-
-@pytest.fixture(autouse=True)
-def pyproject(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A pyproject.toml that the tiny wheel agrees with, in the place of the real one."""
-    path = tmp_path / "pyproject.toml"
-    path.write_text(PROJECT)
-    monkeypatch.setattr(files, "PYPROJECT", path)
-    return path
+pytestmark = pytest.mark.usefixtures("pyproject")
 
 
 def make_wheel(folder: Path, files: dict[str, bytes], name: str = WHEEL_NAME) -> Path:

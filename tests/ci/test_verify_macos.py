@@ -7,25 +7,12 @@ from pathlib import Path
 
 import pytest
 from dylibs import Dylib
-from wheels import (
-    DIST_INFO,
-    LIBRARY,
-    NAMED,
-    PLATFORM,
-    VERSION,
-    WHEEL,
-    good_files,
-    sbom,
-    write_wheel,
-)
+from foreign_wheels import failures, write_tvm_ffi
 
-from ci.checks import FAILED
 from ci.lanes import load_lanes
-from ci.repack import repack
-from ci.verify import checks_of, files, verify_wheel
 
+pytestmark = pytest.mark.usefixtures("pyproject")
 LANE = load_lanes()["macos-arm64"]
-NAME = f"mlc_llm-{VERSION}-py3-none-{LANE.platform}.whl"
 NEEDED = Dylib().needed
 
 FAULTS = [
@@ -57,36 +44,21 @@ FAULTS = [
 ]
 
 
-@pytest.fixture(autouse=True)
-def pyproject(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    path = tmp_path / "pyproject.toml"
-    path.write_text(
-        '[project]\nrequires-python = ">=3.10"\ndependencies = ["apache-tvm-ffi>=0.1.11"]\n'
-    )
-    monkeypatch.setattr(files, "PYPROJECT", path)
-
-
 @pytest.fixture
 def tvm_ffi(tmp_path: Path) -> Path:
     """A folder whose libtvm_ffi.dylib exports one function of the FFI, and another."""
-    library = tmp_path / "target" / "tvm_ffi" / "lib" / "libtvm_ffi.dylib"
-    library.parent.mkdir(parents=True)
-    given = ("_TVMFFIErrorSetRaised", "_other_symbol")
-    library.write_bytes(Dylib(exports=given, imports=()).build())
-    return tmp_path / "target"
+    library = Dylib(exports=("_TVMFFIErrorSetRaised", "_other_symbol"), imports=())
+    return write_tvm_ffi(tmp_path, "libtvm_ffi.dylib", library.build())
 
 
 def verify(folder: Path, library: bytes, tvm_ffi: Path) -> dict[str, str]:
-    held = good_files(library)
-    held[LANE.library] = held.pop(LIBRARY)
-    held[f"{DIST_INFO}/WHEEL"] = WHEEL.replace(PLATFORM, LANE.platform).encode()
-    others = ("/usr/lib/libc++.1.dylib", "@rpath/libvulkan.1.dylib")
-    held[f"{DIST_INFO}/sboms/mlc_llm.cdx.json"] = sbom(*NAMED, *NEEDED, *others)
-    wheel = write_wheel(folder, held, NAME)
-    repack(wheel, 1_700_000_000)
-    checks = verify_wheel(wheel, LANE, VERSION, tvm_ffi=tvm_ffi)
-    assert [check.name for check in checks] == ["archive", *checks_of(LANE)]
-    return {check.name: check.detail for check in checks if check.status == FAILED}
+    return failures(
+        folder,
+        LANE,
+        library,
+        tvm_ffi,
+        (*NEEDED, "/usr/lib/libc++.1.dylib", "@rpath/libvulkan.1.dylib"),
+    )
 
 
 def test_a_good_library_passes_every_check(tmp_path: Path, tvm_ffi: Path) -> None:

@@ -6,25 +6,12 @@ from pathlib import Path
 
 import pytest
 from dlls import Dll
-from wheels import (
-    DIST_INFO,
-    LIBRARY,
-    NAMED,
-    PLATFORM,
-    VERSION,
-    WHEEL,
-    good_files,
-    sbom,
-    write_wheel,
-)
+from foreign_wheels import failures, write_tvm_ffi
 
-from ci.checks import FAILED
 from ci.lanes import load_lanes
-from ci.repack import repack
-from ci.verify import checks_of, files, verify_wheel
 
+pytestmark = pytest.mark.usefixtures("pyproject")
 LANE = load_lanes()["windows-x86_64"]
-NAME = f"mlc_llm-{VERSION}-py3-none-win_amd64.whl"
 IMPORTS = Dll().imports
 
 FAULTS = [
@@ -51,35 +38,17 @@ FAULTS = [
 ]
 
 
-@pytest.fixture(autouse=True)
-def pyproject(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    path = tmp_path / "pyproject.toml"
-    path.write_text(
-        '[project]\nrequires-python = ">=3.10"\ndependencies = ["apache-tvm-ffi>=0.1.11"]\n'
-    )
-    monkeypatch.setattr(files, "PYPROJECT", path)
-
-
 @pytest.fixture
 def tvm_ffi(tmp_path: Path) -> Path:
     """A folder whose tvm_ffi.dll exports one function of the FFI, and another."""
-    library = tmp_path / "target" / "tvm_ffi" / "lib" / "tvm_ffi.dll"
-    library.parent.mkdir(parents=True)
-    library.write_bytes(Dll(exports=("TVMFFIErrorSetRaised", "other_symbol")).build())
-    return tmp_path / "target"
+    library = Dll(exports=("TVMFFIErrorSetRaised", "other_symbol"))
+    return write_tvm_ffi(tmp_path, "tvm_ffi.dll", library.build())
 
 
 def verify(folder: Path, library: bytes, tvm_ffi: Path) -> dict[str, str]:
-    held = good_files(library)
-    held["mlc_llm/lib/mlc_llm.dll"] = held.pop(LIBRARY)
-    held[f"{DIST_INFO}/WHEEL"] = WHEEL.replace(PLATFORM, LANE.platform).encode()
-    others = ("vulkan-1.dll", "libc++.dll", "MSVCP140.dll")
-    held[f"{DIST_INFO}/sboms/mlc_llm.cdx.json"] = sbom(*NAMED, *IMPORTS, *others)
-    wheel = write_wheel(folder, held, NAME)
-    repack(wheel, 1_700_000_000)
-    checks = verify_wheel(wheel, LANE, VERSION, tvm_ffi=tvm_ffi)
-    assert [check.name for check in checks] == ["archive", *checks_of(LANE)]
-    return {check.name: check.detail for check in checks if check.status == FAILED}
+    return failures(
+        folder, LANE, library, tvm_ffi, (*IMPORTS, "vulkan-1.dll", "libc++.dll", "MSVCP140.dll")
+    )
 
 
 @pytest.mark.parametrize("library", [Dll(), Dll(stamp=0, debug=())])

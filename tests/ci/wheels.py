@@ -30,6 +30,12 @@ Description-Content-Type: text/markdown
 
 A description.
 """
+# What of pyproject.toml METADATA must agree with.
+PROJECT = """\
+[project]
+requires-python = ">=3.10"
+dependencies = ["apache-tvm-ffi>=0.1.11"]
+"""
 WHEEL = f"""\
 Wheel-Version: 1.0
 Generator: tests
