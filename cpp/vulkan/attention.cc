@@ -33,15 +33,20 @@ struct MatrixShape {
 };
 
 struct OneShape {
-  std::uint32_t first_row, heads, kv_heads, head_dim, rotary_dim, window;
+  std::uint32_t first_row, kv_heads, head_dim, rotary_dim, window;
   float rotary_scale, epsilon, scale, softcap;
 };
 
-constexpr std::uint32_t kSplit = 64;      // tokens of a workgroup of shaders/attend_one.comp
-constexpr std::uint32_t kQueries = 2048;  // values of q in its shared memory
-constexpr std::uint32_t kMostHeads = 8;
-constexpr std::uint32_t kMostHeldDim = 128;  // as registers go
+constexpr std::uint32_t kShapeTokens = 64;  // of a ShapeKey
 constexpr std::uint32_t kCounters = 1 << 14;
+
+// Of shaders/attend_one.comp.
+constexpr std::uint32_t kMostInvocations = 512;
+constexpr std::uint32_t kMostHeads = 2;
+constexpr std::uint32_t kBusy = 128;  // workgroups that keep a GPU busy
+constexpr std::uint32_t kMostRounds = 4;
+constexpr std::uint32_t kHeldBytes = 128;  // of keys, and as many of values, as registers go
+constexpr std::uint32_t kNear = 8;         // lanes that share the key of a token
 
 Program Rotate() { return {spirv::rotate, 7, 7, sizeof(RotateShape)}; }
 Program Attend() { return {spirv::attend, 5, 1u << 3, sizeof(AttendShape)}; }
@@ -66,9 +71,47 @@ std::uint32_t MatrixSubgroups(const Device& device, const DeviceKvCache& cache) 
   return 0;
 }
 
+/// Who works in shaders/attend_one.comp at what. The order of sums depends on all of it but the
+/// heads, so that it is the same for all steps of a model.
+struct OneGroup {
+  bool subgroups = false;    ///< its lanes are subgroups of the device
+  std::uint32_t lanes = 0;   ///< that exchange values
+  std::uint32_t count = 0;   ///< of such lane groups in a workgroup
+  std::uint32_t heads = 0;   ///< of q, at most
+  std::uint32_t rounds = 0;  ///< keys of an invocation
+  std::uint32_t wide = 0;    ///< lanes that share the values of a token
+  std::uint32_t split() const { return rounds * lanes / kNear * count; }  ///< tokens
+};
+
+/// Bytes of shared memory that shaders/attend_one.comp takes.
+std::uint32_t SharedBytes(const OneGroup& group, std::uint32_t dim) {
+  const std::uint32_t found = group.heads * (group.count * (dim + 2) + group.split() + 1);
+  const std::uint32_t exchanged = group.subgroups ? 0 : group.lanes * group.count;
+  return ((group.heads + 2) * dim + found + exchanged + 1) * 4;
+}
+
+OneGroup OneGroupFor(const Device& device, const DeviceKvCache& cache, const AttentionSpec& spec) {
+  const Limits& limits = device.limits();
+  const std::uint32_t dim = cache.padded_dim();
+  const std::uint32_t row_bytes = dim * (cache.layout().half ? 2 : 4);
+  OneGroup group;
+  group.subgroups = device.features().subgroup_shuffle && limits.subgroup_size >= kNear;
+  group.lanes = group.subgroups ? limits.subgroup_size : 32;
+  group.heads = std::min(Size(spec.heads / spec.kv_heads), kMostHeads);
+  group.rounds = std::clamp(std::bit_floor(kHeldBytes * kNear / row_bytes), 1u,
+                            std::min(kMostRounds, Size(kPageTokens) * kNear / group.lanes));
+  group.wide = std::clamp(std::bit_ceil(dim / 4), kNear, group.lanes);
+  // A processor that plays a GPU has its invocations take turns.
+  const std::uint32_t most = device.software() ? 128 : kMostInvocations;
+  group.count = std::bit_floor(std::max(1u, std::min(most, limits.invocations) / group.lanes));
+  while (group.count > 1 && SharedBytes(group, dim) > limits.shared_bytes) group.count /= 2;
+  return group;
+}
+
 /// Workgroups that share the tokens of a row, for any step whose ShapeKey is `key`.
-std::uint32_t SplitsFor(std::uint32_t key, std::int32_t window) {
-  return window == 0 ? key : std::min(key, Size(window - 1) / kSplit + 2);
+std::uint32_t SplitsFor(std::uint32_t key, std::int32_t window, std::uint32_t split) {
+  const std::uint32_t splits = CeilDivide(key * kShapeTokens, split);
+  return window == 0 ? splits : std::min(splits, Size(window - 1) / split + 2);
 }
 
 }  // namespace
@@ -99,7 +142,7 @@ Attention::Attention(Device& device)
 }
 
 std::uint32_t Attention::ShapeKey(const Step& step) const {
-  return std::bit_ceil(CeilDivide(Size(step.longest()), kSplit));
+  return std::bit_ceil(CeilDivide(Size(step.longest()), kShapeTokens));
 }
 
 void Attention::Record(Recorder& recorder, const AttentionSpec& spec, const DeviceKvCache& cache,
@@ -117,28 +160,21 @@ void Attention::Record(Recorder& recorder, const AttentionSpec& spec, const Devi
 void Attention::RecordOnes(Recorder& recorder, const AttentionSpec& spec,
                            const DeviceKvCache& cache, const Step& step, const RowRange& range,
                            const Slice& qkv, const Slice& out) const {
-  const Features& features = device_.features();
-  const Limits& limits = device_.limits();
-  const bool subgroups = features.subgroup_shuffle;
-  const std::uint32_t lanes = subgroups ? limits.subgroup_size : 32;
-  const std::uint32_t most =
-      device_.software() ? kSplit : 256;  // the least that it holds keys with
-  const std::uint32_t groups = std::max(1u, std::min(most, limits.invocations) / lanes);
-
+  const OneGroup group = OneGroupFor(device_, cache, spec);
   const std::uint32_t dim = cache.padded_dim();
+  const std::uint32_t splits = SplitsFor(ShapeKey(step), spec.window, group.split());
+  // Where a head to a workgroup would make more than can run at once, they share what they read.
+  const std::uint32_t busy = device_.software() ? 4 : kBusy;
+  const std::uint32_t heads = Size(spec.heads) * splits * range.count <= busy ? 1 : group.heads;
   const std::uint32_t shared_heads = Size(spec.heads / spec.kv_heads);
-  const std::uint32_t heads = std::min({shared_heads, std::max(1u, kQueries / dim), kMostHeads});
   const std::uint32_t blocks = Size(spec.kv_heads) * CeilDivide(shared_heads, heads);
-  const std::uint32_t splits = SplitsFor(ShapeKey(step), spec.window);
   const bool norms = spec.q_norm != nullptr;
-  // Each invocation then has a token and a pair of dimensions of its own.
-  const bool held = cache.layout().half && dim <= kMostHeldDim && lanes * groups % kSplit == 0 &&
-                    lanes * groups % (dim / 2) == 0;
   const Slice& frequencies = SliceOf(*spec.inverse_frequencies);
   const Kernel& kernel =
-      device_.GetKernel({subgroups ? spirv::attend_one : spirv::attend_one_plain, 10,
+      device_.GetKernel({group.subgroups ? spirv::attend_one : spirv::attend_one_plain, 10,
                          1u << 1 | 1u << 2 | 1u << 6 | 1u << 8 | 1u << 9, sizeof(OneShape)},
-                        {lanes * groups, lanes, cache.layout().half, norms, heads, dim, held});
+                        {group.lanes * group.count, group.lanes, cache.layout().half, norms,
+                         spec.softcap > 0, shared_heads, heads, dim, group.rounds, group.wide});
   const std::uint32_t rows_at_once = std::max(1u, kCounters / blocks);
   for (std::uint32_t first = 0; first < range.count; first += rows_at_once) {
     const std::uint32_t rows = std::min(rows_at_once, range.count - first);
@@ -150,7 +186,7 @@ void Attention::RecordOnes(Recorder& recorder, const AttentionSpec& spec,
         {qkv, cache.Keys(spec.layer), cache.Values(spec.layer), frequencies,
          norms ? SliceOf(*spec.q_norm) : frequencies, norms ? SliceOf(*spec.k_norm) : frequencies,
          out, step.slice(), partial, done_.slice()},
-        OneShape{range.first + first, Size(spec.heads), Size(spec.kv_heads), Size(spec.head_dim),
+        OneShape{range.first + first, Size(spec.kv_heads), Size(spec.head_dim),
                  Size(spec.rotary_dim), Size(spec.window), spec.rotary_scale, spec.norm_epsilon,
                  spec.scale, spec.softcap},
         {blocks, splits, rows});
