@@ -33,11 +33,10 @@ struct MatrixShape {
 };
 
 struct OneShape {
-  std::uint32_t first_row, kv_heads, head_dim, rotary_dim, window;
+  std::uint32_t first_row, kv_heads, head_dim, rotary_dim, first_page, room;
   float rotary_scale, epsilon, scale, softcap;
 };
 
-constexpr std::uint32_t kShapeTokens = 64;  // of a ShapeKey
 constexpr std::uint32_t kCounters = 1 << 14;
 
 // Of shaders/attend_one.comp.
@@ -110,7 +109,7 @@ OneGroup OneGroupFor(const Device& device, const DeviceKvCache& cache, const Att
 
 /// Workgroups that share the tokens of a row, for any step whose ShapeKey is `key`.
 std::uint32_t SplitsFor(std::uint32_t key, std::int32_t window, std::uint32_t split) {
-  const std::uint32_t splits = CeilDivide(key * kShapeTokens, split);
+  const std::uint32_t splits = CeilDivide(key * Size(kPageTokens), split);
   return window == 0 ? splits : std::min(splits, Size(window - 1) / split + 2);
 }
 
@@ -141,9 +140,7 @@ Attention::Attention(Device& device)
   device.Wait(fence.get());
 }
 
-std::uint32_t Attention::ShapeKey(const Step& step) const {
-  return std::bit_ceil(CeilDivide(Size(step.longest()), kShapeTokens));
-}
+std::uint32_t Attention::ShapeKey(const Step& step) const { return step.room(); }
 
 void Attention::Record(Recorder& recorder, const AttentionSpec& spec, const DeviceKvCache& cache,
                        const Step& step, std::span<const RowRange> ranges, const Slice& qkv,
@@ -170,11 +167,11 @@ void Attention::RecordOnes(Recorder& recorder, const AttentionSpec& spec,
   const std::uint32_t blocks = Size(spec.kv_heads) * CeilDivide(shared_heads, heads);
   const bool norms = spec.q_norm != nullptr;
   const Slice& frequencies = SliceOf(*spec.inverse_frequencies);
-  const Kernel& kernel =
-      device_.GetKernel({group.subgroups ? spirv::attend_one : spirv::attend_one_plain, 10,
-                         1u << 1 | 1u << 2 | 1u << 6 | 1u << 8 | 1u << 9, sizeof(OneShape)},
-                        {group.lanes * group.count, group.lanes, cache.layout().half, norms,
-                         spec.softcap > 0, shared_heads, heads, dim, group.rounds, group.wide});
+  const Kernel& kernel = device_.GetKernel(
+      {group.subgroups ? spirv::attend_one : spirv::attend_one_plain, 10,
+       1u << 1 | 1u << 2 | 1u << 6 | 1u << 8 | 1u << 9, sizeof(OneShape)},
+      {group.lanes * group.count, group.lanes, cache.layout().half, norms, spec.softcap > 0,
+       Size(spec.window), shared_heads, heads, dim, group.rounds, group.wide});
   const std::uint32_t rows_at_once = std::max(1u, kCounters / blocks);
   for (std::uint32_t first = 0; first < range.count; first += rows_at_once) {
     const std::uint32_t rows = std::min(rows_at_once, range.count - first);
@@ -187,8 +184,8 @@ void Attention::RecordOnes(Recorder& recorder, const AttentionSpec& spec,
          norms ? SliceOf(*spec.q_norm) : frequencies, norms ? SliceOf(*spec.k_norm) : frequencies,
          out, step.slice(), partial, done_.slice()},
         OneShape{range.first + first, Size(spec.kv_heads), Size(spec.head_dim),
-                 Size(spec.rotary_dim), Size(spec.window), spec.rotary_scale, spec.norm_epsilon,
-                 spec.scale, spec.softcap},
+                 Size(spec.rotary_dim), step.first_page(range.sequence + first), step.room(),
+                 spec.rotary_scale, spec.norm_epsilon, spec.scale, spec.softcap},
         {blocks, splits, rows});
   }
 }

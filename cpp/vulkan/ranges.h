@@ -10,6 +10,7 @@ struct RowRange {
   std::uint32_t first = 0;
   std::uint32_t count = 0;
   bool prompt = false;
+  std::uint32_t sequence = 0;  ///< that of the first row, in the step
 };
 
 }  // namespace mlc::vulkan

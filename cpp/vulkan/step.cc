@@ -10,6 +10,7 @@ namespace {
 
 // A head, then these words of each row: token, position, first of its sequence's pages, nothing.
 constexpr std::size_t kRowWords = 4;
+constexpr std::uint32_t kLeastRoom = 2;
 constexpr std::size_t kQueryWords = 8;
 constexpr std::size_t kAdjustmentWords = 4;
 
@@ -26,9 +27,22 @@ void Append(std::vector<RowRange>& ranges, const RowRange& range, bool merge) {
 Step::Step(Device& device)
     : device_(device), few_rows_(static_cast<std::int32_t>(FewRows(device))) {}
 
+std::uint32_t Step::first_page(std::uint32_t sequence) const {
+  return static_cast<std::uint32_t>(kRowWords) * (1 + rows_) + sequence * room_;
+}
+
 bool Step::Write(const Batch& batch) {
-  std::size_t words = kRowWords * (1 + batch.tokens.size()) + batch.logit_rows.size();
-  for (const BatchSequence& sequence : batch.sequences) words += sequence.pages.size();
+  rows_ = static_cast<std::uint32_t>(batch.rows());
+  const auto pages_of = [](const BatchSequence& sequence) {
+    return CeilDivide(static_cast<std::uint32_t>(sequence.past + sequence.rows),
+                      static_cast<std::uint32_t>(kPageTokens));
+  };
+  room_ = kLeastRoom;
+  for (const BatchSequence& sequence : batch.sequences) {
+    room_ = std::max(room_, std::bit_ceil(pages_of(sequence)));
+  }
+  const std::size_t after_pages = first_page(static_cast<std::uint32_t>(batch.sequences.size()));
+  std::size_t words = after_pages + batch.logit_rows.size();
   for (const TokenQuery& query : batch.queries) {
     words += kQueryWords + kAdjustmentWords * query.adjustments.size();
   }
@@ -39,19 +53,15 @@ bool Step::Write(const Batch& batch) {
     memory_ = device_.memory().Allocate(bytes, Place::kStep);
   }
 
-  rows_ = static_cast<std::uint32_t>(batch.rows());
-  longest_ = 0;
   ranges_.clear();
   sequences_.clear();
   const std::span<std::uint32_t> out = memory_.Mapped<std::uint32_t>();
-  std::size_t end = kRowWords * (1 + batch.tokens.size());
-  const auto append = [&](std::span<const std::int32_t> numbers) {
-    const std::size_t first = end;
+  const auto put = [&](std::span<const std::int32_t> numbers, std::size_t first) {
     std::ranges::copy(numbers, reinterpret_cast<std::int32_t*>(out.data()) + first);
-    end += numbers.size();
-    return static_cast<std::uint32_t>(first);
   };
-  out[0] = append(batch.logit_rows);
+  put(batch.logit_rows, after_pages);
+  std::size_t end = after_pages + batch.logit_rows.size();
+  out[0] = static_cast<std::uint32_t>(after_pages);
   out[1] = static_cast<std::uint32_t>(end);
   end += kQueryWords * batch.queries.size();
   adjusts_ = false;
@@ -74,18 +84,19 @@ bool Step::Write(const Batch& batch) {
     }
   }
   for (const BatchSequence& sequence : batch.sequences) {
-    const std::uint32_t pages = append(sequence.pages);
+    const auto index = static_cast<std::uint32_t>(&sequence - batch.sequences.data());
+    put(sequence.pages.first(pages_of(sequence)), first_page(index));
     for (std::int32_t i = 0; i < sequence.rows; ++i) {
       const auto row = static_cast<std::size_t>(sequence.first_row + i);
       std::uint32_t* const words_of_row = out.data() + kRowWords * (1 + row);
       words_of_row[0] = static_cast<std::uint32_t>(batch.tokens[row]);
       words_of_row[1] = static_cast<std::uint32_t>(sequence.past + i);
-      words_of_row[2] = pages;
+      words_of_row[2] = first_page(index);
     }
-    longest_ = std::max(longest_, sequence.past + sequence.rows);
     RowRange range{.first = static_cast<std::uint32_t>(sequence.first_row),
                    .count = static_cast<std::uint32_t>(sequence.rows),
-                   .prompt = sequence.rows > few_rows_};
+                   .prompt = sequence.rows > few_rows_,
+                   .sequence = index};
     Append(ranges_, range, true);
     range.prompt = sequence.rows > 1;
     Append(sequences_, range, !range.prompt);

@@ -30,8 +30,13 @@ class Step {
 
   const Slice& slice() const { return memory_.slice(); }
   std::uint32_t rows() const { return rows_; }
-  bool adjusts() const { return adjusts_; }          ///< whether a query changes logits
-  std::int32_t longest() const { return longest_; }  ///< most tokens that one row sees
+  bool adjusts() const { return adjusts_; }  ///< whether a query changes logits
+
+  /// How many pages each sequence has room for, where the device reads them: a power of two.
+  std::uint32_t room() const { return room_; }
+
+  /// The word where the pages of a sequence begin.
+  std::uint32_t first_page(std::uint32_t sequence) const;
 
   /// The rows as matrix kernels take them: sequences of one kind that follow one another are one
   /// range. More than FewRows are a prompt.
@@ -45,7 +50,7 @@ class Step {
   const std::int32_t few_rows_;
   Allocation memory_;
   std::uint32_t rows_ = 0;
-  std::int32_t longest_ = 0;
+  std::uint32_t room_ = 0;
   bool adjusts_ = false;
   std::vector<RowRange> ranges_, sequences_;
 };

@@ -71,9 +71,9 @@ void Rotate(uint head) {
 }
 
 // Brings what is new to the cache. Other workgroups of the same key head, if any, store the same.
-void Store(uint page_word) {
+void Store(uint page) {
   const uint words = kDim / (kHalf ? 2 : 1);
-  uint first = page_word + position % 32 * words;
+  uint first = TokenWord(page, kv_heads, kv_head, position, kDim);
   for (uint i = kTotal - 1 - lane_id; i < 2 * words; i += kTotal) {
     uint at = i % words * (kHalf ? 2 : 1);
     vec4 four = fresh[Place(i < words ? kHeads : kHeads + 1, at / 4)];

@@ -19,11 +19,12 @@ layout(constant_id = 1) const uint kLanes = 32;  // at least kNear
 layout(constant_id = 2) const bool kHalf = false;
 layout(constant_id = 3) const bool kNorms = false;
 layout(constant_id = 4) const bool kCapped = false;
-layout(constant_id = 5) const uint kShared = 4;  // query heads that share a key head
-layout(constant_id = 6) const uint kHeads = 2;
-layout(constant_id = 7) const uint kDim = 64;    // padded: a multiple of 16
-layout(constant_id = 8) const uint kRounds = 4;  // keys of an invocation
-layout(constant_id = 9) const uint kWide = 16;   // lanes that share the values of a token; >= kNear
+layout(constant_id = 5) const uint kWindow = 0;  // or none
+layout(constant_id = 6) const uint kShared = 4;  // query heads that share a key head
+layout(constant_id = 7) const uint kHeads = 2;
+layout(constant_id = 8) const uint kDim = 64;    // padded: a multiple of 16
+layout(constant_id = 9) const uint kRounds = 4;  // keys of an invocation
+layout(constant_id = 10) const uint kWide = 16;  // lanes that share the values of a token; >= kNear
 
 #include "attention.glsl"
 #include "float16.glsl"
@@ -35,7 +36,8 @@ layout(push_constant) uniform Shape {
   uint kv_heads;
   uint head_dim;
   uint rotary_dim;
-  uint window;
+  uint first_page;  // of the first row, in the step's words
+  uint room;        // for pages of each row
   float rotary_scale;
   float epsilon;
   float scale;
@@ -93,8 +95,9 @@ float Cap(float score) { return kCapped ? Capped(score, softcap) : score; }
 
 bool InCache(uint token) { return token - begin < position - begin; }
 
-uint PageWord(uint token) {
-  return TokenWord(StepPage(row, min(token, position)), kv_heads, kv_head, 0, kDim);
+// StepPage without reading where the row's pages are; any number for tokens that it does not have.
+uint PageOf(uint token) {
+  return step_words[first_page + gl_WorkGroupID.z * room + min(token / 32, room - 1)];
 }
 
 // The part of a row of `parts` that is a lane's; without one of its own it takes the last.
@@ -106,8 +109,8 @@ uint PartOf(uint lane, uint parts, uint lanes) {
 uint FirstValue() { return Lane() / kWide * kValues; }
 
 // Asks for the lane group's keys and values.
-void Hold(uint first_token) {
-  uint page_word = PageWord(first_token);
+void Hold(uint first_token, uint page) {
+  uint page_word = TokenWord(page, kv_heads, kv_head, 0, kDim);
   uint first = page_word / 4 + (first_token % 32 + Lane() / kNear) * kUnits;
   [[unroll]] for (uint i = 0; i < kRounds; ++i) {
     [[unroll]] for (uint j = 0; j < kUnitsEach; ++j) {
@@ -247,18 +250,20 @@ void main() {
   first_head += kv_head * kShared;
   AskForNew(Turn());
 
-  begin = window == 0 || position + 1 < window ? 0 : position + 1 - window;
-  uint first_split = begin / kSplit, last_split = position / kSplit;
-  uint split = first_split + gl_WorkGroupID.y;
-  if (split > last_split) return;
+  // Without a window this does not wait for the position.
+  begin = kWindow == 0 || position + 1 < kWindow ? 0 : position + 1 - kWindow;
+  uint first_split = begin / kSplit, split = first_split + gl_WorkGroupID.y;
   uint first_token = split * kSplit + LaneGroup() * kTokens;
-#ifdef SUBGROUP
+  uint page = PageOf(first_token);
+
+  uint last_split = position / kSplit;
+  if (split > last_split) return;
   bool attends = first_token < position && first_token + kTokens > begin;
-#else
-  const bool attends = true;  // all do, or lanes could not exchange values
+  if (attends) Hold(first_token, page);
+#ifndef SUBGROUP
+  attends = true;  // all do, or lanes could not exchange values
 #endif
-  if (attends) Hold(first_token);
-  uint page_word = PageWord(position);
+  uint new_page = PageOf(position);
 
   [[unroll]] for (uint i = 0; i < (kHeads + 2 + kGroups - 1) / kGroups; ++i) {
     if (i > 0) AskForNew(i * kGroups + Turn());
@@ -266,7 +271,7 @@ void main() {
   }
   barrier();
   ScoreFresh(split == last_split);
-  if (split == last_split) Store(page_word);
+  if (split == last_split) Store(new_page);
   if (attends) {
     WeighKeys(first_token);
     AddValues(first_token);
