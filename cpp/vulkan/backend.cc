@@ -197,18 +197,8 @@ class VulkanBackend final : public Backend {
   StepWork work() const override { return work_; }
 
   void Read(const mlc::Buffer& x, std::size_t first, std::span<float> out) override {
-    Recording copy;
     if (!out.empty()) {
-      if (readback_.slice().size < out.size_bytes()) {
-        readback_ = {};
-        readback_ = device_->memory().Allocate(out.size_bytes(), Place::kReadback);
-      }
-      Recorder recorder(*device_, scratch_);
-      recorder.Copy(SliceOf(x).Part(first * sizeof(float), out.size_bytes()),
-                    readback_.slice().Part(0, out.size_bytes()));
-      recorder.ShowHost();
-      copy = recorder.Finish();
-      Add(copy);
+      AddCopy(SliceOf(x).Part(first * sizeof(float), out.size_bytes()));
       work_.returned_bytes += static_cast<std::int64_t>(out.size_bytes());
     }
     Submit(std::exchange(pending_, {}));
@@ -220,6 +210,24 @@ class VulkanBackend final : public Backend {
     pending_.push_back(recording.commands.buffer);
     work_.dispatches += recording.work.dispatches;
     work_.barriers += recording.work.barriers;
+  }
+
+  /// Brings `from` to the host. Most steps that read at all read what the last one did: some
+  /// drivers take longer to make a command buffer than to run it.
+  void AddCopy(const Slice& from) {
+    if (copy_.commands.buffer == nullptr || from != copied_) {
+      copy_ = {};
+      if (readback_.slice().size < from.size) {
+        readback_ = {};
+        readback_ = device_->memory().Allocate(from.size, Place::kReadback);
+      }
+      Recorder recorder(*device_, scratch_);
+      recorder.Copy(from, readback_.slice().Part(0, from.size));
+      recorder.ShowHost();
+      copy_ = recorder.Finish();
+      copied_ = from;
+    }
+    Add(copy_);
   }
 
   void Submit(std::span<const VkCommandBuffer> buffers) {
@@ -267,6 +275,8 @@ class VulkanBackend final : public Backend {
   Ranking ranking_{*device_};
   ScratchPool scratch_;
   Allocation readback_;
+  Recording copy_;  ///< of `copied_` to `readback_`
+  Slice copied_;
   const Owned<VkFence> fence_ = device_->MakeFence();
 
   // Of the step.

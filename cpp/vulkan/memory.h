@@ -28,6 +28,8 @@ struct Slice {
   VkDeviceSize size = 0;
   std::byte* mapped = nullptr;  ///< its first byte, where the host sees it
 
+  bool operator==(const Slice&) const = default;
+
   /// The `part_size` bytes from `part_offset` on.
   Slice Part(VkDeviceSize part_offset, VkDeviceSize part_size) const {
     return {buffer, offset + part_offset, part_size,

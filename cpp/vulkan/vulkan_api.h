@@ -77,6 +77,7 @@ enum VkResult : std::int32_t {
   VK_ERROR_OUT_OF_HOST_MEMORY = -1,
   VK_ERROR_TOO_MANY_OBJECTS = -10,
   VK_INCOMPLETE = 5,
+  VK_NOT_READY = 1,
   VK_SUCCESS = 0,
 };
 enum VkMemoryHeapFlagBits : std::uint32_t {
@@ -864,6 +865,7 @@ using PFN_vkFreeMemory = void (*)(VkDevice device, VkDeviceMemory memory, const 
 using PFN_vkGetBufferMemoryRequirements = void (*)(VkDevice device, VkBuffer buffer, VkMemoryRequirements* pMemoryRequirements);
 using PFN_vkGetDeviceProcAddr = PFN_vkVoidFunction (*)(VkDevice device, const char* pName);
 using PFN_vkGetDeviceQueue = void (*)(VkDevice device, std::uint32_t queueFamilyIndex, std::uint32_t queueIndex, VkQueue* pQueue);
+using PFN_vkGetFenceStatus = VkResult (*)(VkDevice device, VkFence fence);
 using PFN_vkGetInstanceProcAddr = PFN_vkVoidFunction (*)(VkInstance instance, const char* pName);
 using PFN_vkGetPhysicalDeviceCooperativeMatrixPropertiesKHR = VkResult (*)(VkPhysicalDevice physicalDevice, std::uint32_t* pPropertyCount, VkCooperativeMatrixPropertiesKHR* pProperties);
 using PFN_vkGetPhysicalDeviceFeatures2 = void (*)(VkPhysicalDevice physicalDevice, VkPhysicalDeviceFeatures2* pFeatures);
@@ -960,6 +962,7 @@ struct DeviceFunctions {
   PFN_vkFreeMemory vkFreeMemory = nullptr;
   PFN_vkGetBufferMemoryRequirements vkGetBufferMemoryRequirements = nullptr;
   PFN_vkGetDeviceQueue vkGetDeviceQueue = nullptr;
+  PFN_vkGetFenceStatus vkGetFenceStatus = nullptr;
   PFN_vkGetPipelineCacheData vkGetPipelineCacheData = nullptr;
   PFN_vkMapMemory vkMapMemory = nullptr;
   PFN_vkQueueSubmit vkQueueSubmit = nullptr;
@@ -1006,6 +1009,7 @@ struct DeviceFunctions {
     if (!(vkFreeMemory = reinterpret_cast<PFN_vkFreeMemory>(find("vkFreeMemory")))) return "vkFreeMemory";
     if (!(vkGetBufferMemoryRequirements = reinterpret_cast<PFN_vkGetBufferMemoryRequirements>(find("vkGetBufferMemoryRequirements")))) return "vkGetBufferMemoryRequirements";
     if (!(vkGetDeviceQueue = reinterpret_cast<PFN_vkGetDeviceQueue>(find("vkGetDeviceQueue")))) return "vkGetDeviceQueue";
+    if (!(vkGetFenceStatus = reinterpret_cast<PFN_vkGetFenceStatus>(find("vkGetFenceStatus")))) return "vkGetFenceStatus";
     if (!(vkGetPipelineCacheData = reinterpret_cast<PFN_vkGetPipelineCacheData>(find("vkGetPipelineCacheData")))) return "vkGetPipelineCacheData";
     if (!(vkMapMemory = reinterpret_cast<PFN_vkMapMemory>(find("vkMapMemory")))) return "vkMapMemory";
     if (!(vkQueueSubmit = reinterpret_cast<PFN_vkQueueSubmit>(find("vkQueueSubmit")))) return "vkQueueSubmit";
