@@ -24,30 +24,35 @@ int Dot4(uint a, uint b, int sum) {
 #endif
 }
 
-void StageOne(uint piece) {
-  const uint count = kPiece * kVectors;
-  for (uint first = 0; first < count; first += kTotal) {
-    uint i = first + gl_LocalInvocationID.x;
-    uint at = 2 * (piece * count + i);
-    vec4 a = vec4(0.0), b = vec4(0.0);
-    if (i < count) {
-      a = LoadX(RowOfX(0), at);
-      b = LoadX(RowOfX(0), at + 1);
-      square = Dot(b, b, Dot(a, a, square));
-      a *= LoadNorm(at);
-      b *= LoadNorm(at + 1);
-    }
-    Quantized quantized = Quantize(a, b);
-    if (i >= count) continue;
-    uint unit = i / kVectors;
-    staged[i % kVectors * kStride + unit] = quantized.words;
-    if (i % kVectors == 0) staged_scale[unit] = quantized.scale;
-  }
-}
-
 const uint kAll = kColumns * kVectors * kPiece;
 const uint kRounds = (kAll + kTotal - 1) / kTotal;
 const uint kAtOnce = kRounds < 4 ? kRounds : 4;  // loads of an invocation before it waits for one
+
+void StageOne(uint piece) {
+  for (uint first = 0; first < kAll; first += kAtOnce * kTotal) {
+    vec4 a[kAtOnce], b[kAtOnce];
+    [[unroll]] for (uint n = 0; n < kAtOnce; ++n) {
+      uint i = first + n * kTotal + gl_LocalInvocationID.x;
+      uint at = 2 * (piece * kAll + i);
+      a[n] = i < kAll ? LoadX(RowOfX(0), at) : vec4(0.0);
+      b[n] = i < kAll ? LoadX(RowOfX(0), at + 1) : vec4(0.0);
+    }
+    [[unroll]] for (uint n = 0; n < kAtOnce; ++n) {
+      uint i = first + n * kTotal + gl_LocalInvocationID.x;
+      uint at = 2 * (piece * kAll + i);
+      square = Dot(b[n], b[n], Dot(a[n], a[n], square));
+      if (kNorm && i < kAll) {
+        a[n] *= LoadNorm(at);
+        b[n] *= LoadNorm(at + 1);
+      }
+      Quantized quantized = Quantize(a[n], b[n]);
+      if (i >= kAll) continue;
+      uint unit = i / kVectors;
+      staged[i % kVectors * kStride + unit] = quantized.words;
+      if (i % kVectors == 0) staged_scale[unit] = quantized.scale;
+    }
+  }
+}
 
 void StagePrepared(uint piece) {
   for (uint first = 0; first < kAll; first += kAtOnce * kTotal) {
