@@ -161,8 +161,10 @@ void Write(SUMS block, uint m, uint n) {
     if (column >= columns || row >= rows / each) continue;
     uint to = (first_row + column) * width + first_out + row;
     result[to] = Finished(scratch[first + each * at], kGate ? scratch[first + each * at + 1] : 0.0,
-                          kEpilogue == kBias ? bias[first_out + row] : 0.0,
-                          kEpilogue == kAdd ? result[to] : 0.0, cap);
+                          kEpilogue == kBias  ? bias[first_out + row]
+                          : kEpilogue == kAdd ? result[to]
+                                              : 0.0,
+                          cap);
   }
 }
 

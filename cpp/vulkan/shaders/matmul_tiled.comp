@@ -140,7 +140,8 @@ void main() {
       [[unroll]] for (uint n = 0; n < 4; n += each) {
         uint row = (Block() * kN + 4 * part_n + n) / each;
         if (column >= columns || row >= rows / each) continue;
-        Write(column, row, sum[n], kGate ? sum[n + 1] : 0.0);
+        result[Place(column, row)] =
+            Finished(sum[n], kGate ? sum[n + 1] : 0.0, Addend(column, row), cap);
       }
     }
   }

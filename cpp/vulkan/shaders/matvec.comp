@@ -70,7 +70,18 @@ float Total(uint item, uint team) {
   return total;
 }
 
-void Finish() {
+const uint kOfTeam = kGate ? kRows / 2 : kRows;  // results of a team, of one row of x
+const uint kResults = kTeams * kOfTeam * kColumns;
+
+// The row of x and the row of the result that result `i` of the workgroup belongs to.
+uvec2 RowsOf(uint i) {
+  return uvec2(gl_WorkGroupID.y * kColumns + i / (kOfTeam * kTeams),
+               (Block() * kTeams + i / kOfTeam % kTeams) * kOfTeam + i % kOfTeam);
+}
+
+bool Inside(uvec2 at) { return at.x < columns && at.y < (kGate ? rows / 2 : rows); }
+
+void Finish(float addend) {
   [[unroll]] for (uint i = 0; i < kRows * kColumns; ++i) {
     float sum = SumOfLanes(sums[i]);
     if (Lane() == 0) partial[i * kSubgroups + LaneGroup()] = sum;
@@ -81,19 +92,16 @@ void Finish() {
   }
   barrier();
 
-  const uint each = kGate ? kRows / 2 : kRows;  // results of a team, of one row of x
-  const uint part_width = kGate ? rows / 2 : rows;
-  for (uint i = gl_LocalInvocationID.x; i < kTeams * each * kColumns; i += kTotal) {
-    uint r = i % each, team = i / each % kTeams, m = i / (each * kTeams);
-    uint row = (Block() * kTeams + team) * each + r;
-    uint column = gl_WorkGroupID.y * kColumns + m;
-    if (row >= part_width || column >= columns) continue;
+  for (uint i = gl_LocalInvocationID.x; i < kResults; i += kTotal) {
+    uint r = i % kOfTeam, team = i / kOfTeam % kTeams, m = i / (kOfTeam * kTeams);
+    uvec2 at = RowsOf(i);
+    if (!Inside(at)) continue;
     float sum = Total((kGate ? 2 * r : r) * kColumns + m, team);
     float up = kGate ? Total((2 * r + 1) * kColumns + m, team) : 0.0;
     if (kNorm) {
       float total = 0.0;
       if (kPrepared) {
-        total = PreparedSquare(column);
+        total = PreparedSquare(at.x);
       } else {
         for (uint s = 0; s < kSubgroups; ++s) total += squares[s];
       }
@@ -101,7 +109,8 @@ void Finish() {
       sum *= factor;
       up *= factor;
     }
-    Write(column, row, sum, up);
+    if (i >= kTotal) addend = Addend(at.x, at.y);
+    result[Place(at.x, at.y)] = Finished(sum, up, addend, cap);
   }
 }
 
@@ -110,6 +119,11 @@ void main() {
   [[unroll]] for (uint i = 0; i < kRows * kColumns; ++i)
     sums[i] = 0.0;
   Fetch(lane);  // before all else: it takes longest
+  float addend = 0.0;
+  uvec2 first_result = RowsOf(gl_LocalInvocationID.x);
+  if (gl_LocalInvocationID.x < kResults && Inside(first_result)) {
+    addend = Addend(first_result.x, first_result.y);
+  }
   for (uint piece = 0; piece < kPieces; ++piece) {
     if (piece > 0) barrier();
     Stage(piece);
@@ -129,5 +143,5 @@ void main() {
       AddUnits(word, scale, chunk * kWide + lane);
     }
   }
-  Finish();
+  Finish(addend);
 }

@@ -32,9 +32,10 @@ float Scale(uint unit) {
   return (unit & 1) == 0 ? pair.x : pair.y;
 }
 
-// The result of a row of x and a row of this part of W (of a pair, where it is gated).
-void Write(uint column, uint row, float sum, float up) {
-  uint at = (first_x + column) * width + first_out + row;
-  result[at] = Finished(sum, up, kEpilogue == kBias ? bias[first_out + row] : 0.0,
-                        kEpilogue == kAdd ? result[at] : 0.0, cap);
+// Where the result of a row of x and a row of this part of W (of a pair, where it is gated) lies.
+uint Place(uint column, uint row) { return (first_x + column) * width + first_out + row; }
+
+float Addend(uint column, uint row) {
+  if (kEpilogue == kBias) return bias[first_out + row];
+  return kEpilogue == kAdd ? result[Place(column, row)] : 0.0;
 }
