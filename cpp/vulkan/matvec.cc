@@ -10,8 +10,8 @@ namespace {
 
 constexpr std::uint32_t kMostColumns = 8;
 constexpr std::uint32_t kMostInvocations = 512;
-// A matrix of so many values keeps a GPU busy with four rows to a team, a smaller one with two.
-constexpr std::uint64_t kLarge = std::uint64_t{32} << 20;
+// So many values of x take long to stage: more invocations share that, and fewer workgroups do it.
+constexpr std::uint32_t kLong = 8192;
 
 struct StageShape {
   std::uint32_t cols, first_x;
@@ -25,6 +25,13 @@ struct Group {
   std::uint32_t count = 0;  ///< of such lane groups in a workgroup
   std::uint32_t span = 0;   ///< of them to a row
   std::uint32_t wide() const { return lanes * span; }
+
+  /// Fewer of the same: sums over a row of the matrix keep their order, those of squares do not.
+  Group AtMost(std::uint32_t invocations) const {
+    Group fewer = *this;
+    fewer.count = std::min(count, std::max(span, invocations / lanes));
+    return fewer;
+  }
 };
 
 /// What a workgroup computes at a time.
@@ -40,7 +47,9 @@ Group GroupFor(const Device& device, const DeviceMatrix& matrix) {
                     (!matrix.quantized() || features.dot_product);
   group.lanes = group.subgroups ? limits.subgroup_size : 32;
   // A processor that plays a GPU has its invocations take turns: two lane groups, to be tested.
-  const std::uint32_t most = device.software() ? 2 * group.lanes : kMostInvocations;
+  const std::uint32_t most = device.software()     ? 2 * group.lanes
+                             : matrix.cols > kLong ? 2 * kMostInvocations
+                                                   : kMostInvocations;
   group.count = std::bit_floor(std::max(1u, std::min(most, limits.invocations) / group.lanes));
   group.span = group.count > 1 && matrix.units() > group.lanes ? 2 : 1;
   return group;
@@ -108,21 +117,23 @@ Staged RecordStage(Recorder& recorder, const Product& product, const RowRange& r
 void RecordMatvec(Recorder& recorder, const Product& product, const RowRange& range) {
   Device& device = recorder.device();
   const DeviceMatrix& matrix = product.matrix;
-  const Group group = GroupFor(device, matrix);
+  const Group staging = GroupFor(device, matrix);
   Tile tile{.columns = std::bit_ceil(std::min(range.count, kMostColumns))};
-  const bool large = std::uint64_t{matrix.rows} * matrix.cols >= kLarge;
-  tile.rows = large || tile.columns > 1 ? 4 : 2;
+  tile.rows = tile.columns > 1 ? 4 : 2;
+  // Sums of several columns take the registers of half of the invocations.
+  const Group group = tile.columns > 1 ? staging.AtMost(kMostInvocations) : staging;
   Fit(device, matrix, group, tile);
+  const std::uint32_t ahead = matrix.quantized() && tile.columns == 1 ? 2 : 1;
   const bool norm = product.norm != nullptr;
   const bool prepared = tile.columns > 1 && (matrix.quantized() || norm);
   Staged in{product.x, product.norm_or_any()};
-  if (prepared) in = RecordStage(recorder, product, range, group);
+  if (prepared) in = RecordStage(recorder, product, range, staging);
   const bool aligned = prepared || matrix.cols % 4 == 0;
   const Kernel& kernel =
       device.GetKernel(ProgramFor(matrix, group),
                        {group.lanes * group.count, group.lanes, group.span, tile.rows, tile.columns,
                         matrix.units(), tile.piece, static_cast<std::uint32_t>(matrix.encoding),
-                        product.shader_epilogue(), norm, aligned, prepared});
+                        product.shader_epilogue(), norm, aligned, prepared, ahead});
   RecordParts(recorder, kernel, product, range, in.x, in.scales,
               {group.count / group.span * tile.rows, tile.columns});
 }

@@ -535,6 +535,7 @@ int main() {
        {Encoding::kFloat32, Encoding::kFloat16, Encoding::kQ4Float16, Encoding::kQ4Float32}) {
     TestProducts(*backend, encoding);
     TestRowsBesideChangeNoBit(*backend, encoding, {66, 1700});
+    TestRowsBesideChangeNoBit(*backend, encoding, {6, 8200});  // long: larger workgroups
     TestEmbedAndGather(*backend, encoding);
   }
   for (const std::int32_t vocab : {1, 255, 257, 5000, 300000}) TestRanking(*backend, vocab);

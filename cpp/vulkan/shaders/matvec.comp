@@ -23,6 +23,7 @@ layout(constant_id = 8) const uint kEpilogue = 0;
 layout(constant_id = 9) const bool kNorm = false;
 layout(constant_id = 10) const bool kAligned = true;    // rows of x are at multiples of 16 bytes
 layout(constant_id = 11) const bool kPrepared = false;  // else kNorm is for one row of x alone
+layout(constant_id = 12) const uint kAhead = 1;         // units of each row that are on their way
 
 #include "lanes.glsl"
 #include "product.glsl"
@@ -33,14 +34,16 @@ const uint kTeams = kSubgroups / kSpan;
 const uint kWide = kSpan * kLanes;  // invocations of a team
 const uint kChunks = (kPiece + kWide - 1) / kWide;
 const uint kPieces = (kUnits + kPiece - 1) / kPiece;
+const uint kSteps = kPieces * kChunks;
+const uint kNext = kAhead * kRows;
 
 shared float squares[kNorm ? kSubgroups : 1];
 shared float partial[kRows * kColumns * kSubgroups];
 
 float sums[kRows * kColumns];
 float square = 0.0;
-uvec4 next[kRows];
-float next_scale[kRows];
+uvec4 next[kNext];
+float next_scale[kNext];
 
 // Of the workgroup's columns. Where x is prepared, that has the rows of this product alone.
 uint RowOfX(uint column) {
@@ -53,14 +56,17 @@ uint RowOfX(uint column) {
 #include "matvec_float.glsl"
 #endif
 
-void Fetch(uint unit) {
+uint LaneOfTeam() { return LaneGroup() % kSpan * kLanes + Lane(); }
+
+void Fetch(uint slot, uint step) {
   uint first = (Block() * kTeams + LaneGroup() / kSpan) * kRows;
+  uint unit = step / kChunks * kPiece + step % kChunks * kWide + LaneOfTeam();
   uint near = min(unit, kUnits - 1);
   [[unroll]] for (uint r = 0; r < kRows; ++r) {
-    next[r] = weights[min(first + r, rows - 1) * kUnits + near];
+    next[slot * kRows + r] = weights[min(first + r, rows - 1) * kUnits + near];
   }
   [[unroll]] for (uint r = 0; r < kRows; ++r) {
-    next_scale[r] = Scale(min(first + r, rows - 1) * kUnits + near);
+    next_scale[slot * kRows + r] = Scale(min(first + r, rows - 1) * kUnits + near);
   }
 }
 
@@ -115,10 +121,11 @@ void Finish(float addend) {
 }
 
 void main() {
-  uint lane = LaneGroup() % kSpan * kLanes + Lane();
   [[unroll]] for (uint i = 0; i < kRows * kColumns; ++i)
     sums[i] = 0.0;
-  Fetch(lane);  // before all else: it takes longest
+  // Before all else: it takes longest.
+  [[unroll]] for (uint slot = 0; slot < kAhead; ++slot)
+    Fetch(slot, slot);
   float addend = 0.0;
   uvec2 first_result = RowsOf(gl_LocalInvocationID.x);
   if (gl_LocalInvocationID.x < kResults && Inside(first_result)) {
@@ -135,12 +142,13 @@ void main() {
         word[r] = next[r];
         scale[r] = next_scale[r];
       }
-      if (chunk + 1 < kChunks) {
-        Fetch(piece * kPiece + (chunk + 1) * kWide + lane);
-      } else if (piece + 1 < kPieces) {
-        Fetch((piece + 1) * kPiece + lane);
+      [[unroll]] for (uint i = kRows; i < kNext; ++i) {
+        next[i - kRows] = next[i];
+        next_scale[i - kRows] = next_scale[i];
       }
-      AddUnits(word, scale, chunk * kWide + lane);
+      uint later = piece * kChunks + chunk + kAhead;
+      if (later < kSteps) Fetch(kAhead - 1, later);
+      AddUnits(word, scale, chunk * kWide + LaneOfTeam());
     }
   }
   Finish(addend);
