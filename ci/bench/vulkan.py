@@ -44,9 +44,9 @@ from ci.session import run_session
 
 SHAPES = {"1.1B": Shape(), "8B": LLAMA_8B, "tiny": TINY}
 MEASURED = ("1.1B", "8B")
-CASES = {"prefill": 8, "decode": 8, "together": 8}  # rounds of each, after one that warms up
+CASES = {"prefill": 8, "stream": 8, "together": 8}  # rounds of each, after one that warms up
 # Times llama.cpp; of 8B the goal is a share of the device's bandwidth.
-GOALS = {"prefill": 1.0, "decode": 1.5, "together": 1.0}
+GOALS = {"prefill": 1.0, "stream": 1.5, "together": 1.0}
 BANDWIDTH = """
 import torch
 a = torch.empty(1 << 30, dtype=torch.int32, device="cuda")
@@ -125,7 +125,7 @@ def measure_model(
             best = {name: max(found[1:]) for name, found in rounds.items()}
             speeds = ", ".join(f"{name} {speed:.0f}" for name, speed in best.items())
             print(f"  {case}: {speeds} tokens/s", flush=True)
-            work = workers[OURS].ask("work") if case == "decode" else None
+            work = workers[OURS].ask("work") if case == "stream" else None
             figures = {"tokens_per_second": best, "rounds": rounds, "work": work}
             rows.append({**shared, "case": case, **figures})
     return rows
@@ -167,7 +167,7 @@ def show(figures: dict[str, Any]) -> None:
 
 def share(row: dict[str, Any], bandwidth: float | None) -> str:
     """Return which part of `bandwidth` decoding one sequence reads weights with, of each side."""
-    if row["case"] != "decode" or not bandwidth:
+    if row["case"] != "stream" or not bandwidth:
         return ""
     speeds = row["tokens_per_second"].values()
     return " / ".join(f"{row['bytes_per_step'] * speed / bandwidth:.0%}" for speed in speeds)

@@ -23,6 +23,7 @@ SEQUENCES = 8
 DECODE_STEPS, TOGETHER_STEPS = 32, 8  # of one round
 DECODE_ROUNDS = 4  # then the context is as at first
 CONTEXT_LIMIT = CONTEXT + DECODE_ROUNDS * DECODE_STEPS
+STREAM_STEPS = CONTEXT_LIMIT - CONTEXT - 1  # all of them: the one before wakes everybody
 CACHE_TOKENS = max(PREFILL, SEQUENCES * CONTEXT_LIMIT)
 
 
@@ -71,6 +72,13 @@ class Cases:
         """Return tokens per second of one sequence, its tokens one after another."""
         return self._decode(1, DECODE_STEPS)
 
+    def stream(self) -> float:
+        """Return what `decode` does, of a longer round.
+
+        A GPU takes milliseconds to turn from one process to another.
+        """
+        return self._decode(1, STREAM_STEPS)
+
     def together(self) -> float:
         """Return tokens per second of SEQUENCES sequences, a token of each in every step."""
         return self._decode(SEQUENCES, TOGETHER_STEPS)
@@ -100,7 +108,8 @@ def serve(make: Callable[[], Engine]) -> None:
     cases.first()
     print(json.dumps(cases.engine.describe()), flush=True)
     known: dict[str, Any] = {
-        case.__name__: case for case in (cases.first, cases.prefill, cases.decode, cases.together)
+        case.__name__: case
+        for case in (cases.first, cases.prefill, cases.decode, cases.stream, cases.together)
     }
     known["memory"] = peak_bytes
     known["work"] = getattr(cases.engine, "work", None)  # mlc_llm's alone

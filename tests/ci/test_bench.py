@@ -50,7 +50,9 @@ def test_prefill_is_one_step_from_nothing() -> None:
     assert engine.lengths == {0: 512}
 
 
-@pytest.mark.parametrize(("case", "sequences", "steps"), [("decode", 1, 32), ("together", 8, 8)])
+@pytest.mark.parametrize(
+    ("case", "sequences", "steps"), [("decode", 1, 32), ("stream", 1, 127), ("together", 8, 8)]
+)
 def test_decoding_begins_behind_the_same_context(case: str, sequences: int, steps: int) -> None:
     engine = Recorder()
     cases = worker.Cases(engine)
@@ -59,7 +61,7 @@ def test_decoding_begins_behind_the_same_context(case: str, sequences: int, step
     assert engine.lengths == dict.fromkeys(range(sequences), worker.CONTEXT + 1 + steps)
 
 
-@pytest.mark.parametrize("case", ["decode", "together"])
+@pytest.mark.parametrize("case", ["decode", "stream", "together"])
 def test_decoding_stays_in_the_cache(case: str) -> None:
     engine = Recorder()
     cases = worker.Cases(engine)

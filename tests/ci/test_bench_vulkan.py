@@ -72,7 +72,7 @@ def test_figures_are_shown(rows: list[dict[str, Any]], capsys: pytest.CaptureFix
 
 @pytest.mark.parametrize(
     ("case", "bandwidth", "expected"),
-    [("decode", 4e9, "75% / 50%"), ("decode", None, ""), ("prefill", 4e9, "")],
+    [("stream", 4e9, "75% / 50%"), ("stream", None, ""), ("prefill", 4e9, "")],
 )
 def test_share_is_of_the_copy_bandwidth(case: str, bandwidth: float | None, expected: str) -> None:
     row = {"case": case, "bytes_per_step": 1e9, "tokens_per_second": {OURS: 3.0, PEER: 2.0}}
