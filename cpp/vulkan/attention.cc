@@ -169,7 +169,7 @@ void Attention::RecordOnes(Recorder& recorder, const AttentionSpec& spec,
   const Slice& frequencies = SliceOf(*spec.inverse_frequencies);
   const Kernel& kernel = device_.GetKernel(
       {group.subgroups ? spirv::attend_one : spirv::attend_one_plain, 10,
-       1u << 1 | 1u << 2 | 1u << 6 | 1u << 8 | 1u << 9, sizeof(OneShape)},
+       1u << 1 | 1u << 2 | 1u << 6 | 1u << 8 | 1u << 9, sizeof(OneShape), group.subgroups},
       {group.lanes * group.count, group.lanes, cache.layout().half, norms, spec.softcap > 0,
        Size(spec.window), shared_heads, heads, dim, group.rounds, group.wide});
   const std::uint32_t rows_at_once = std::max(1u, kCounters / blocks);
@@ -208,12 +208,14 @@ void Attention::RecordPrompt(Recorder& recorder, const AttentionSpec& spec,
   if (out == nullptr) return;
   if (const std::uint32_t subgroups = MatrixSubgroups(device_, cache); subgroups > 0) {
     const std::uint32_t size = device_.limits().subgroup_size;
-    recorder.Dispatch(device_.GetKernel({spirv::attend_matrix, 5, 1u << 3, sizeof(MatrixShape)},
-                                        {subgroups * size, size, cache.padded_dim()}),
-                      {qkv, keys, values, *out, step.slice()},
-                      MatrixShape{range.first, range.count, Size(spec.heads), Size(spec.kv_heads),
-                                  Size(spec.head_dim), Size(spec.window), spec.scale, spec.softcap},
-                      {Size(spec.heads), CeilDivide(range.count, subgroups * 16)});
+    const bool uses_subgroups = true;
+    recorder.Dispatch(
+        device_.GetKernel({spirv::attend_matrix, 5, 1u << 3, sizeof(MatrixShape), uses_subgroups},
+                          {subgroups * size, size, cache.padded_dim()}),
+        {qkv, keys, values, *out, step.slice()},
+        MatrixShape{range.first, range.count, Size(spec.heads), Size(spec.kv_heads),
+                    Size(spec.head_dim), Size(spec.window), spec.scale, spec.softcap},
+        {Size(spec.heads), CeilDivide(range.count, subgroups * 16)});
     return;
   }
   recorder.Dispatch(

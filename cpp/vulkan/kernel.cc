@@ -39,11 +39,10 @@ Owned<VkPipelineLayout> MakePipelineLayout(const Device& device, VkDescriptorSet
 }
 
 Owned<VkPipeline> MakePipeline(const Device& device, VkPipelineLayout layout,
-                               std::span<const std::uint32_t> module,
-                               std::span<const std::uint32_t> constants) {
+                               const Program& program, std::span<const std::uint32_t> constants) {
   const DeviceFunctions& functions = device.functions();
-  const VkShaderModuleCreateInfo module_info{.codeSize = module.size_bytes(),
-                                             .pCode = module.data()};
+  const VkShaderModuleCreateInfo module_info{.codeSize = program.module.size_bytes(),
+                                             .pCode = program.module.data()};
   VkShaderModule shader = nullptr;
   Check(functions.vkCreateShaderModule(device.handle(), &module_info, nullptr, &shader),
         "load a shader");
@@ -60,8 +59,16 @@ Owned<VkPipeline> MakePipeline(const Device& device, VkPipelineLayout layout,
       .pMapEntries = entries.data(),
       .dataSize = constants.size_bytes(),
       .pData = constants.data()};
+  // Else a driver that has several sizes may choose another for each shader.
+  const bool sized = program.subgroups && device.features().subgroup_size_control;
+  const VkPipelineShaderStageRequiredSubgroupSizeCreateInfo size{.requiredSubgroupSize =
+                                                                     device.limits().subgroup_size};
+  const VkPipelineShaderStageCreateFlags full =
+      VK_PIPELINE_SHADER_STAGE_CREATE_REQUIRE_FULL_SUBGROUPS_BIT;
   const VkComputePipelineCreateInfo info{
-      .stage = {.stage = VK_SHADER_STAGE_COMPUTE_BIT,
+      .stage = {.pNext = sized ? &size : nullptr,
+                .flags = sized ? full : 0,
+                .stage = VK_SHADER_STAGE_COMPUTE_BIT,
                 .module = shader,
                 .pName = "main",
                 .pSpecializationInfo = &specialization},
@@ -84,7 +91,7 @@ Kernel MakeKernel(Device& device, const Program& program,
   kernel.push_bytes = program.push_bytes;
   kernel.set_layout = MakeSetLayout(device, program.buffers);
   kernel.layout = MakePipelineLayout(device, kernel.set_layout.get(), program.push_bytes);
-  kernel.pipeline = MakePipeline(device, kernel.layout.get(), program.module, constants);
+  kernel.pipeline = MakePipeline(device, kernel.layout.get(), program, constants);
   return kernel;
 }
 

@@ -15,6 +15,7 @@ struct Program {
   std::uint32_t buffers = 0;     ///< storage buffers, bound from 0 on in set 0
   std::uint32_t written = 0;     ///< bit i: the shader writes buffer i, and may read it
   std::uint32_t push_bytes = 0;  ///< of push constants
+  bool subgroups = false;        ///< counts on Limits::subgroup_size, and on subgroups being full
 };
 
 /// A program, compiled for a device.

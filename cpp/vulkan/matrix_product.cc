@@ -72,8 +72,9 @@ void RecordMatrixProduct(Recorder& recorder, const Product& product, const RowRa
 
   const Tile tile = TileFor(device, matrix, range.count);
   const auto& module = matrix.quantized() ? spirv::matmul_matrix_q4 : spirv::matmul_matrix_f16;
+  const bool uses_subgroups = true;
   const Kernel& kernel = device.GetKernel(
-      {module, 5, 1u << 4, sizeof(Shape)},
+      {module, 5, 1u << 4, sizeof(Shape), uses_subgroups},
       {lanes * tile.subgroups(), lanes, tile.m, tile.n, kColumns, tile.part_m, tile.part_n,
        matrix.units(), static_cast<std::uint32_t>(matrix.encoding), product.shader_epilogue()});
   for (const DeviceMatrix::Part& part : matrix.parts) {

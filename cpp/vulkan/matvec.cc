@@ -85,7 +85,7 @@ Program ProgramFor(const DeviceMatrix& matrix, const Group& group) {
   const auto& module = matrix.quantized()
                            ? (group.subgroups ? spirv::matvec_q4 : spirv::matvec_q4_plain)
                            : (group.subgroups ? spirv::matvec_float : spirv::matvec_float_plain);
-  return {module, kProductBuffers, kProductWritten, sizeof(ProductShape)};
+  return {module, kProductBuffers, kProductWritten, sizeof(ProductShape), group.subgroups};
 }
 
 /// What shaders/matvec.comp takes in the place of x and of the norm.

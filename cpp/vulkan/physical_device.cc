@@ -106,6 +106,7 @@ std::vector<VkCooperativeMatrixPropertiesKHR> ListMatrices(const InstanceFunctio
 }
 
 Features ReadFeatures(const FeatureChain& chain, const VkPhysicalDeviceSubgroupProperties& subgroup,
+                      const VkPhysicalDeviceSubgroupSizeControlProperties& sizes,
                       const Extensions& extensions) {
   const bool in_compute = subgroup.supportedStages & VK_SHADER_STAGE_COMPUTE_BIT;
   const auto supports = [&](VkSubgroupFeatureFlagBits operation) {
@@ -114,7 +115,8 @@ Features ReadFeatures(const FeatureChain& chain, const VkPhysicalDeviceSubgroupP
   return {
       .subgroup_shuffle = supports(VK_SUBGROUP_FEATURE_SHUFFLE_BIT),
       .subgroup_size_control = chain.subgroup_size.subgroupSizeControl == VK_TRUE &&
-                               chain.subgroup_size.computeFullSubgroups == VK_TRUE,
+                               chain.subgroup_size.computeFullSubgroups == VK_TRUE &&
+                               (sizes.requiredSubgroupSizeStages & VK_SHADER_STAGE_COMPUTE_BIT),
       .storage_16bit = chain.vulkan11.storageBuffer16BitAccess == VK_TRUE &&
                        chain.core.features.shaderInt16 == VK_TRUE,
       .storage_8bit =
@@ -165,7 +167,7 @@ PhysicalDevice Inspect(const InstanceFunctions& functions, VkPhysicalDevice hand
   std::ranges::copy(core.pipelineCacheUUID, device.cache_uuid.begin());
 
   Capabilities& capabilities = device.capabilities;
-  capabilities.features = ReadFeatures(chain, subgroup, extensions);
+  capabilities.features = ReadFeatures(chain, subgroup, sizes, extensions);
   capabilities.limits = {
       .buffer_range = core.limits.maxStorageBufferRange,
       .allocation = maintenance3.maxMemoryAllocationSize,

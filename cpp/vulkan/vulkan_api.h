@@ -97,6 +97,9 @@ enum VkPhysicalDeviceType : std::int32_t {
 enum VkPipelineBindPoint : std::int32_t {
   VK_PIPELINE_BIND_POINT_COMPUTE = 1,
 };
+enum VkPipelineShaderStageCreateFlagBits : std::uint32_t {
+  VK_PIPELINE_SHADER_STAGE_CREATE_REQUIRE_FULL_SUBGROUPS_BIT = 0x2,
+};
 enum VkPipelineStageFlagBits : std::uint32_t {
   VK_PIPELINE_STAGE_COMPUTE_SHADER_BIT = 0x800,
   VK_PIPELINE_STAGE_HOST_BIT = 0x4000,
@@ -165,6 +168,7 @@ enum VkStructureType : std::int32_t {
   VK_STRUCTURE_TYPE_PIPELINE_CACHE_CREATE_INFO = 17,
   VK_STRUCTURE_TYPE_PIPELINE_LAYOUT_CREATE_INFO = 30,
   VK_STRUCTURE_TYPE_PIPELINE_SHADER_STAGE_CREATE_INFO = 18,
+  VK_STRUCTURE_TYPE_PIPELINE_SHADER_STAGE_REQUIRED_SUBGROUP_SIZE_CREATE_INFO = 1000225001,
   VK_STRUCTURE_TYPE_SHADER_MODULE_CREATE_INFO = 16,
   VK_STRUCTURE_TYPE_SUBMIT_INFO = 4,
   VK_STRUCTURE_TYPE_WRITE_DESCRIPTOR_SET = 35,
@@ -771,6 +775,11 @@ struct VkPipelineLayoutCreateInfo {
   const VkDescriptorSetLayout* pSetLayouts{};
   std::uint32_t pushConstantRangeCount{};
   const VkPushConstantRange* pPushConstantRanges{};
+};
+struct VkPipelineShaderStageRequiredSubgroupSizeCreateInfo {
+  VkStructureType sType = VK_STRUCTURE_TYPE_PIPELINE_SHADER_STAGE_REQUIRED_SUBGROUP_SIZE_CREATE_INFO;
+  void* pNext{};
+  std::uint32_t requiredSubgroupSize{};
 };
 using VkPipelineStageFlags = VkFlags;
 using VkQueue = struct VkQueue_T*;

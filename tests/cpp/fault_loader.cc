@@ -5,6 +5,7 @@
 //   no-compute     no queue of a device computes
 //   lost=N         the device is lost at the N-th submission; others that are opened later work
 //   memory=BYTES   a device has no more memory than that
+//   any-size       no shader that uses subgroups compiles, unless it asks for a size of them
 
 #include <dlfcn.h>
 
@@ -27,12 +28,15 @@ struct Real {
   PFN_vkQueueSubmit submit = nullptr;
   PFN_vkAllocateMemory allocate = nullptr;
   PFN_vkFreeMemory free = nullptr;
+  PFN_vkCreateShaderModule create_module = nullptr;
+  PFN_vkCreateComputePipelines create_pipelines = nullptr;
 };
 
 Real real;
 std::uint64_t submissions = 0, allocated = 0;
 std::set<VkQueue> lost;
 std::map<VkDeviceMemory, std::uint64_t> sizes;
+std::set<VkShaderModule> with_subgroups;
 
 /// The number of the fault `name`, or 0 where another fault is asked for.
 std::uint64_t Fault(const std::string& name) {
@@ -69,6 +73,35 @@ void Free(VkDevice device, VkDeviceMemory memory, const VkAllocationCallbacks* c
   real.free(device, memory, callbacks);
 }
 
+/// Whether a module declares the capability of all that subgroups do, GroupNonUniform.
+bool UsesSubgroups(const VkShaderModuleCreateInfo& info) {
+  constexpr std::uint32_t kHeaderWords = 5, kCapability = 2u << 16 | 17u, kGroupNonUniform = 61;
+  const std::uint32_t* word = info.pCode + kHeaderWords;
+  for (; *word == kCapability; word += 2) {
+    if (word[1] == kGroupNonUniform) return true;
+  }
+  return false;
+}
+
+VkResult CreateModule(VkDevice device, const VkShaderModuleCreateInfo* info,
+                      const VkAllocationCallbacks* callbacks, VkShaderModule* module) {
+  const VkResult result = real.create_module(device, info, callbacks, module);
+  if (result == VK_SUCCESS && UsesSubgroups(*info)) with_subgroups.insert(*module);
+  return result;
+}
+
+VkResult CreatePipelines(VkDevice device, VkPipelineCache cache, std::uint32_t count,
+                         const VkComputePipelineCreateInfo* infos,
+                         const VkAllocationCallbacks* callbacks, VkPipeline* pipelines) {
+  for (std::uint32_t i = 0; i < count; ++i) {
+    const VkPipelineShaderStageCreateInfo& stage = infos[i].stage;
+    const bool sized = stage.pNext != nullptr &&
+                       (stage.flags & VK_PIPELINE_SHADER_STAGE_CREATE_REQUIRE_FULL_SUBGROUPS_BIT);
+    if (with_subgroups.contains(stage.module) && !sized) return VK_ERROR_INITIALIZATION_FAILED;
+  }
+  return real.create_pipelines(device, cache, count, infos, callbacks, pipelines);
+}
+
 template <typename Function>
 void* Address(Function function) {
   return reinterpret_cast<void*>(function);
@@ -83,6 +116,8 @@ void* Replacement(const char* name) {
   if (is("vkQueueSubmit") && Fault("lost")) return Address(Submit);
   if (is("vkAllocateMemory") && Fault("memory")) return Address(Allocate);
   if (is("vkFreeMemory") && Fault("memory")) return Address(Free);
+  if (is("vkCreateShaderModule") && Fault("any-size")) return Address(CreateModule);
+  if (is("vkCreateComputePipelines") && Fault("any-size")) return Address(CreatePipelines);
   return nullptr;
 }
 
@@ -110,6 +145,9 @@ vkGetInstanceProcAddr(VkInstance instance, const char* name) {
     real.submit = reinterpret_cast<PFN_vkQueueSubmit>(find("vkQueueSubmit"));
     real.allocate = reinterpret_cast<PFN_vkAllocateMemory>(find("vkAllocateMemory"));
     real.free = reinterpret_cast<PFN_vkFreeMemory>(find("vkFreeMemory"));
+    real.create_module = reinterpret_cast<PFN_vkCreateShaderModule>(find("vkCreateShaderModule"));
+    real.create_pipelines =
+        reinterpret_cast<PFN_vkCreateComputePipelines>(find("vkCreateComputePipelines"));
   }
   if (std::strcmp(name, "vkGetDeviceProcAddr") == 0) {
     return reinterpret_cast<PFN_vkVoidFunction>(Address(GetDevice));

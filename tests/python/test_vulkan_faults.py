@@ -107,3 +107,13 @@ def test_too_little_memory_is_told_with_numbers(
     assert "Vulkan cannot allocate " in line
     assert "are taken by this process, and about" in line
     assert "Use a model or a context that fits" in line
+
+
+def test_subgroups_have_the_size_that_kernels_count_on(
+    tiny_model: Path, learnt: str, tmp_path: Path
+) -> None:
+    if not any("subgroup-size-control" in device.features for device in list_devices()):
+        pytest.skip("the device has one size")
+    arguments = ("generate", tiny_model, "--device", "vulkan", "--prompt", learnt[:40])
+    done = run("any-size", "-m", "mlc_llm", *arguments, "--temperature", "0", folder=tmp_path)
+    assert done.returncode == 0, done.stderr
