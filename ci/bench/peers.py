@@ -16,6 +16,7 @@ import uv
 
 from ci.debian import LIBRARIES, Package, PackageSet, unpacked
 from ci.errors import FactoryError
+from ci.lanes import DEFAULT_LANE
 from ci.manifest import read_manifest
 from ci.paths import LOCKS, ROOT, WHEELHOUSE, WORK, cache_dir
 from ci.process import run_logged
@@ -86,9 +87,25 @@ def _cmake_args(*, vulkan: bool) -> Iterator[list[str]]:
         ]
 
 
+def find_wheel() -> Path:
+    """Return this machine's wheel of wheelhouse/; raise FactoryError where there is none."""
+    for record in read_manifest(WHEELHOUSE).wheels:
+        if record.lane == DEFAULT_LANE:
+            return WHEELHOUSE / record.file
+    raise FactoryError(
+        f"wheelhouse/ has no wheel of the lane {DEFAULT_LANE} to measure.",
+        phase="bench",
+        hint=f"Make one: `nox -s wheels -- --lane {DEFAULT_LANE}`.",
+    )
+
+
 def install_wheel() -> Path:
-    """Return the Python of a new environment with the wheel of wheelhouse/ and what it needs."""
-    wheel = WHEELHOUSE / read_manifest(WHEELHOUSE).wheels[0].file
+    """Return the Python of a new environment with the wheel of wheelhouse/ and what it needs.
+
+    It may be of another commit than the checkout, so it is named.
+    """
+    wheel = find_wheel()
+    print(f"measuring {wheel.name}", flush=True)
     directory = WORK / "bench" / "venv"
     shutil.rmtree(directory, ignore_errors=True)
     program = uv.find_uv_bin()

@@ -9,11 +9,13 @@ from xml.etree import ElementTree as ET
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from releases import LANES, write_wheelhouse
 
 from ci.bench import core, peers, worker
 from ci.bench.chart import draw
 from ci.bench.core import OURS, PEER, Worker, share
 from ci.errors import FactoryError
+from ci.lanes import DEFAULT_LANE
 from ci.paths import ROOT
 from ci.toml import read_toml
 
@@ -176,6 +178,20 @@ def test_chart_draws_a_bar_for_each_speed(peer: float | None) -> None:
     assert other > decode  # of another panel, with its own scale
     assert len(kinds["peer"]) == (0 if peer is None else 3)
     assert "A &lt;fast&gt; one" in svg
+
+
+@pytest.mark.parametrize("there", [True, False])
+def test_the_wheel_of_this_machine_is_measured(
+    *, there: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    others = {name: lane for name, lane in LANES.items() if name != DEFAULT_LANE}
+    lanes = others | ({DEFAULT_LANE: LANES[DEFAULT_LANE]} if there else {})
+    monkeypatch.setattr(peers, "WHEELHOUSE", write_wheelhouse(tmp_path / "wheelhouse", lanes))
+    if there:
+        assert LANES[DEFAULT_LANE].platform in peers.find_wheel().name
+        return
+    with pytest.raises(FactoryError, match=rf"no wheel.*{DEFAULT_LANE}.*--lane {DEFAULT_LANE}"):
+        peers.find_wheel()
 
 
 def test_missing_compiler_is_named_before_anything_is_fetched(
