@@ -187,7 +187,8 @@ def test_mlc_llm_command_works(command: str, run_mlc_llm: Run) -> None:
 def test_message_is_quoted_as_it_is_given(
     arguments: list[str], variables: dict[str, str], run_mlc_llm: Run
 ) -> None:
-    *_, message = re.findall(r"(?:FAILED|none:) +(.*)", run_mlc_llm(*arguments, **variables).stdout)
+    done = run_mlc_llm(*arguments, **variables)
+    *_, message = re.findall(r"(?:FAILED|none:|mlc_llm:) +(.*)", done.stdout + done.stderr)
     quoted = re.sub(r"\n> ?", " ", INSTALL)
     message = re.sub(r"offers .*?\. Unset", "offers ... Unset", message)
     assert message in quoted

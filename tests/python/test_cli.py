@@ -54,7 +54,9 @@ def test_selftest_fails_when_a_kernel_is_wrong(
 
 def test_selftest_fails_on_an_unknown_device(capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["selftest", "--device", "gpu"]) == 1
-    assert 'no device "gpu"' in capsys.readouterr().out
+    printed = capsys.readouterr()
+    assert 'no device "gpu"' in printed.err
+    assert printed.out == ""
 
 
 def test_no_command_prints_help(capsys: pytest.CaptureFixture[str]) -> None:

@@ -19,7 +19,7 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         description="Run the operators on each device over edge shapes and compare with NumPy.",
     )
     parser.add_argument("--json", action="store_true", help="print JSON")
-    parser.add_argument("--device", metavar="ID", help='only this device, such as "vulkan:0"')
+    parser.add_argument("--device", metavar="ID", help="only this device: auto, cpu or vulkan[:i]")
     parser.set_defaults(run=run)
 
 
@@ -27,9 +27,12 @@ def run(args: argparse.Namespace) -> int:
     """Run the cases and print them; 1 when one failed."""
     from mlc_llm import selftest  # noqa: PLC0415 - imports NumPy
     from mlc_llm.devices import discover  # noqa: PLC0415
+    from mlc_llm.placement import choose  # noqa: PLC0415
 
     found = discover()
-    ids = [args.device] if args.device else [device.id for device in found.devices]
+    ids = [device.id for device in found.devices]
+    if args.device:
+        ids = [choose(args.device, found)[0].device]
     results = [result for device in ids for result in selftest.run(device)]
     failed = sum(not result.passed for result in results)
     if args.json:
