@@ -181,6 +181,14 @@ def gen_config(
     chosen = get_quantization(quantization)
     if output.resolve() == source.resolve():
         raise ValueError(f"The output must be another directory than the source {source}.")
+    for name, size in (
+        ("context_window_size", context_window_size),
+        ("sliding_window_size", None if sliding_window_size == -1 else sliding_window_size),
+        ("prefill_chunk_size", prefill_chunk_size),
+        ("max_batch_size", max_batch_size),
+    ):
+        if size is not None and size < 1:
+            raise ValueError(f"{name} must be at least 1, and is {size}.")
     path = source / "config.json"
     fields = from_hf(read_json_object(path), str(path))
     if context_window_size is not None:
@@ -189,8 +197,6 @@ def gen_config(
         fields.values["sliding_window"] = None if sliding_window_size == -1 else sliding_window_size
     config = parse_fields(fields)
     prefill = min(prefill_chunk_size or _MAX_PREFILL, config.context_window)
-    if prefill < 1 or max_batch_size < 1:
-        raise ValueError("The prefill chunk size and the batch size must be at least 1.")
     info, active = _describe_tokenizer(source)
     output.mkdir(parents=True, exist_ok=True)
     files = [name for name in TOKENIZER_FILES if (source / name).is_file()]
