@@ -44,8 +44,13 @@ class Tokenizer:
 
         `add_special_tokens` adds what the model expects around a text, such as the token of its
         beginning; a rendered chat has these already. Special tokens written in `text` are
-        taken for what they are, as transformers does.
+        taken for what they are, as transformers does. Raises ValueError for a text that UTF-8
+        cannot hold.
         """
+        try:
+            text.encode()
+        except UnicodeEncodeError as error:  # half a pair, which stands for a byte of bad input
+            raise ValueError(f"The text is not UTF-8, from character {error.start} on.") from None
         ids: list[int] = self._tokenizer.encode(text, add_special_tokens=add_special_tokens).ids
         return ids
 

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import io
+import os
 import sys
 from importlib import import_module
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import mlc_llm
@@ -21,6 +24,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit code."""
     if sys.platform == "win32":
         _speak_utf8()
+    _open_closed_streams()
     parser = _make_parser()
     args = parser.parse_args(argv)
     try:
@@ -30,8 +34,12 @@ def main(argv: Sequence[str] | None = None) -> int:
             parser.print_help(sys.stderr)
             return 2
         code: int = args.run(args)
+        sys.stdout.flush()  # here, where it can still be told that it fails
     except (ImportError, ValueError, OSError, RuntimeError) as error:
-        print(f"mlc_llm: {error}", file=sys.stderr)
+        if isinstance(error, OSError) and error.filename is None:
+            _give_up_output()
+        if not isinstance(error, BrokenPipeError):  # the reader has seen enough, as `head` does
+            print(f"mlc_llm: {_describe(error)}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         return _INTERRUPTED
@@ -43,6 +51,27 @@ def _speak_utf8() -> None:
     for stream in (sys.stdin, sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(encoding="utf-8")
+
+
+def _open_closed_streams() -> None:
+    """Where the shell closed a stream (`<&-`), Python has None: read nothing, write nowhere."""
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            stream = Path(os.devnull).open(mode, encoding="utf-8")  # noqa: SIM115 - to the end
+            setattr(sys, name, stream)
+
+
+def _give_up_output() -> None:
+    """Discard what cannot be written, which Python would try, and report, again at its end."""
+    with contextlib.suppress(OSError), Path(os.devnull).open("w", encoding="utf-8") as nowhere:
+        os.dup2(nowhere.fileno(), sys.stdout.fileno())
+
+
+def _describe(error: Exception) -> str:
+    """Return the error's words; the system's without its number, and first what they are about."""
+    if not isinstance(error, OSError) or not error.strerror:
+        return str(error)
+    return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
 
 
 def _make_parser() -> argparse.ArgumentParser:
