@@ -43,8 +43,9 @@ class Plan:
 
     def __str__(self) -> str:
         sizes = (
-            f"weights {_size(self.weight_bytes)}, cache {_size(self.cache_bytes)}, "
-            f"working memory {_size(self.working_bytes)} of {_size(self.available_bytes)} free"
+            f"weights {format_size(self.weight_bytes)}, cache {format_size(self.cache_bytes)}, "
+            f"working memory {format_size(self.working_bytes)} "
+            f"of {format_size(self.available_bytes)} free"
         )
         return (
             f"On {self.device} ({self.device_why}): context of {self.context} tokens "
@@ -104,11 +105,11 @@ def make_plan(
     least = 1 if max_context is None else wanted
     if left < least * page:
         raise ValueError(
-            f"The model needs {_size(weight_bytes + working + least * page)} (weights "
-            f"{_size(weight_bytes)}, working memory {_size(working)}, cache of "
-            f"{least * PAGE_TOKENS} tokens {_size(least * page)}), but {_size(max(available, 0))} "
-            f"of the device's {_size(memory.total)} are free: use a smaller model or context, or "
-            "free memory."
+            f"The model needs {format_size(weight_bytes + working + least * page)} (weights "
+            f"{format_size(weight_bytes)}, working memory {format_size(working)}, cache of "
+            f"{least * PAGE_TOKENS} tokens {format_size(least * page)}), but "
+            f"{format_size(max(available, 0))} of the device's {format_size(memory.total)} are "
+            "free: use a smaller model or context, or free memory."
         )
     pages = min(wanted * max_sequences, max(left // 2 // page, least))
     if memory.buffer is not None:  # of each layer, keys and values have one each
@@ -116,7 +117,7 @@ def make_plan(
     if pages < least:
         raise ValueError(
             f"The cache of {least * PAGE_TOKENS} tokens does not fit into the device's buffers, of "
-            f"at most {_size(memory.buffer or 0)} for a layer: use a smaller context."
+            f"at most {format_size(memory.buffer or 0)} for a layer: use a smaller context."
         )
     context = min(limit, pages * PAGE_TOKENS)
     if context < limit:
@@ -157,5 +158,6 @@ def _check(name: str, value: int, highest: int) -> None:
         raise ValueError(f"{name} must be a whole number from 1 to {highest}, and is {value!r}.")
 
 
-def _size(count: int) -> str:
+def format_size(count: int) -> str:
+    """Return a number of bytes as people read it."""
     return f"{count / _GIB:.1f} GiB" if count >= _GIB else f"{count / _MIB:.1f} MiB"

@@ -143,10 +143,10 @@ def test_sizes_can_be_chosen(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"context_window_size": 0}, "context_window_size must be an integer from 1"),
-        ({"sliding_window_size": 0}, "sliding_window must be an integer from 1"),
-        ({"prefill_chunk_size": -1}, "must be at least 1"),
-        ({"max_batch_size": 0}, "must be at least 1"),
+        ({"context_window_size": 0}, "^context_window_size must be at least 1, and is 0"),
+        ({"sliding_window_size": 0}, "^sliding_window_size must be at least 1"),
+        ({"prefill_chunk_size": -1}, "^prefill_chunk_size must be at least 1"),
+        ({"max_batch_size": 0}, "^max_batch_size must be at least 1"),
     ],
 )
 def test_impossible_sizes_are_refused(
@@ -194,7 +194,7 @@ def test_the_command_line_converts(tmp_path: Path, capsys: pytest.CaptureFixture
     sizes = ["--context-window-size", "99", "--max-batch-size", "4"]
     assert main(["gen_config", config, *options, "--conv-template", "LM", *sizes]) == 0
     printed = capsys.readouterr()
-    assert "parameters in 0.00 GB, 5." in printed.out
+    assert "parameters in 0.1 MiB, 5." in printed.out
     assert str(output / "mlc-chat-config.json") in printed.out
     assert printed.err == ""
     assert load_model_dir(output).config.context_window == 99

@@ -30,9 +30,13 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         "the machine's read bandwidth decoding uses.",
     )
     add_model(parser)
-    parser.add_argument("--prefill", type=int, default=512, metavar="N", help="prompt tokens")
-    parser.add_argument("--decode", type=int, default=128, metavar="N", help="generated tokens")
-    parser.add_argument("--rounds", type=int, default=3, metavar="N", help="the best one counts")
+    for name, default, what in (
+        ("--prefill", 512, "prompt tokens"),
+        ("--decode", 128, "generated tokens"),
+        ("--rounds", 3, "the best one counts"),
+    ):
+        text = f"{what} (default: {default})"
+        parser.add_argument(name, type=int, default=default, metavar="N", help=text)
     parser.add_argument(
         "--explain", action="store_true", help="also show what a decoded token takes, and its limit"
     )

@@ -46,7 +46,8 @@ def find_source(config: Path) -> Path:
 
 def run(args: argparse.Namespace) -> int:
     """Convert, and say what came of it."""
-    from mlc_llm.weights import convert_weight  # noqa: PLC0415 - keeps --help quick
+    from mlc_llm.plan import format_size  # noqa: PLC0415 - keeps --help quick
+    from mlc_llm.weights import convert_weight  # noqa: PLC0415
 
     bar = Bar()
     try:
@@ -54,7 +55,7 @@ def run(args: argparse.Namespace) -> int:
     finally:
         bar.close()
     print(
-        f"{args.output}: {done.parameters:,} parameters in {done.nbytes / 1e9:.2f} GB, "
+        f"{args.output}: {done.parameters:,} parameters in {format_size(done.nbytes)}, "
         f"{8 * done.nbytes / done.parameters:.2f} bits each"
     )
     return 0
