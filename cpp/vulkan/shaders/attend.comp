@@ -2,6 +2,7 @@
 // Causal attention of one head of one row over the cache, softmax online. A workgroup to each.
 #define STEP_BINDING 4
 layout(local_size_x_id = 1) in;
+#include "capped.glsl"
 #include "float16.glsl"
 #include "reduce.glsl"
 #include "step.glsl"
@@ -60,7 +61,7 @@ void main() {
       places[lane] = ((StepPage(row, token) * kv_heads + kv_head) * 32 + token % 32) * padded_dim;
       score = 0.0;
       for (uint i = 0; i < head_dim; ++i) score += q[i] * Key(places[lane] + i);
-      if (softcap > 0.0) score = softcap * tanh(score / softcap);
+      if (softcap > 0.0) score = Capped(score, softcap);
     }
     float now = max(greatest, MaximumOfGroup(score));
     float keep = exp(greatest - now);

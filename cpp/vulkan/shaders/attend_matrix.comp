@@ -19,6 +19,7 @@ layout(constant_id = 2) const uint kDim = 64;  // padded: a multiple of 16
 const bool kHalf = true;
 
 #include "attention.glsl"
+#include "capped.glsl"
 #include "step.glsl"
 
 layout(push_constant) uniform Shape {
@@ -120,7 +121,8 @@ void Score() {
 // Of a row's score at a token; nothing where it must not look.
 float Masked(uint at, uint token, uint begin, uint end) {
   if (token < begin || token >= end) return -1.0 / 0.0;
-  return Capped(scores[at] * scale, softcap);
+  float score = scores[at] * scale;
+  return softcap > 0.0 ? Capped(score, softcap) : score;
 }
 
 void main() {

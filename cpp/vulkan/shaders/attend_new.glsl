@@ -23,8 +23,9 @@ uvec2 DimensionsOfPair(uint head, uint pair) {
   return rotates ? uvec2(pair, pair + rotary_dim / 2) : uvec2(2 * pair, 2 * pair + 1);
 }
 
-// Of q, heads beyond `count` are the last one again.
+// Of q, heads beyond `count` are the last one again; so is v for lane groups that have none.
 void AskForNew(uint head) {
+  head = min(head, kHeads + 1);
   uint which = head < kHeads ? first_head + min(head, count - 1)
                              : (kShared + head - kHeads) * kv_heads + kv_head;
   uint first = (row * (kShared + 2) * kv_heads + which) * head_dim;

@@ -27,6 +27,7 @@ layout(constant_id = 9) const uint kRounds = 4;  // keys of an invocation
 layout(constant_id = 10) const uint kWide = 16;  // lanes that share the values of a token; >= kNear
 
 #include "attention.glsl"
+#include "capped.glsl"
 #include "float16.glsl"
 #include "lanes.glsl"
 #include "step.glsl"

@@ -1,4 +1,4 @@
-// What decoding and prompts share: the cache [page, kv_head, token, padded_dim], rotation, scores.
+// What decoding and prompts share: the cache [page, kv_head, token, padded_dim], and rotation.
 const float kTwoPi = 6.28125, kTwoPiRest = 0.0019353071795864769;
 
 // (cos, sin), of angles far beyond a period too: shaders need not be exact there.
@@ -13,8 +13,4 @@ vec2 Rotation(uint position, float frequency) {
 uint TokenWord(uint page, uint kv_heads, uint kv_head, uint token, uint padded_dim) {
   uint at = ((page * kv_heads + kv_head) * 32 + token % 32) * padded_dim;
   return kHalf ? at / 2 : at;
-}
-
-float Capped(float score, float softcap) {
-  return softcap > 0.0 ? softcap * tanh(score / softcap) : score;
 }

@@ -20,7 +20,7 @@ Quantized Quantize(vec4 a, vec4 b) {
   float most = max(max(size.x, size.y), max(size.z, size.w));
   most = max(most, FlipLanes(most, 1));
   most = max(most, FlipLanes(most, 2));
-  float factor = most > 0.0 ? kMost / most : 0.0;
+  float factor = most > 1e-30 ? kMost / most : 0.0;  // else it may be infinite
   ivec4 low = ivec4(roundEven(a * factor)), high = ivec4(roundEven(b * factor));
   float sum = float(SumOf(low) + SumOf(high));
   sum += FlipLanes(sum, 1);
