@@ -11,7 +11,8 @@ namespace {
 constexpr std::uint32_t kMostColumns = 8;
 constexpr std::uint32_t kMostInvocations = 512;
 // So many values of x take long to stage: more invocations share that, and fewer workgroups do it.
-constexpr std::uint32_t kLong = 8192;
+// They stage at least 16 bytes each at a time.
+constexpr std::uint32_t kLong = 8192, kLongBytes = 32768;
 
 struct StageShape {
   std::uint32_t cols, first_x;
@@ -47,9 +48,9 @@ Group GroupFor(const Device& device, const DeviceMatrix& matrix) {
                     (!matrix.quantized() || features.dot_product);
   group.lanes = group.subgroups ? limits.subgroup_size : 32;
   // A processor that plays a GPU has its invocations take turns: two lane groups, to be tested.
-  const std::uint32_t most = device.software()     ? 2 * group.lanes
-                             : matrix.cols > kLong ? 2 * kMostInvocations
-                                                   : kMostInvocations;
+  const bool large = matrix.cols > kLong && limits.shared_bytes >= kLongBytes;
+  const std::uint32_t most =
+      device.software() ? 2 * group.lanes : (large ? 2 : 1) * kMostInvocations;
   group.count = std::bit_floor(std::max(1u, std::min(most, limits.invocations) / group.lanes));
   group.span = group.count > 1 && matrix.units() > group.lanes ? 2 : 1;
   return group;
