@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import hashlib
+import struct
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from ci.shaders import Module, list_modules
 from ci.toml import read_toml
 from ci.vulkan_api import generate_header, mentioned_names
 
+VULKAN = ROOT / "cpp" / "vulkan"
 REGISTRY = """\
 <registry>
   <types>
@@ -126,9 +128,35 @@ def test_a_missing_file_is_a_difference(vulkan: Path) -> None:
 
 
 def test_every_committed_module_has_a_shader() -> None:
-    folder = ROOT / "cpp" / "vulkan" / "shaders"
+    folder = VULKAN / "shaders"
     modules = list_modules(folder, read_toml(shaders.PINS).get("variants", {}))
     assert {path.stem for path in folder.glob("*.spv")} == {module.name for module in modules}
+
+
+# By SPIR-V's numbers: what Vulkan 1.2 promises, and what the C++ asks for before it takes a module.
+SHADER, SUBGROUPS = 1, 61
+SHUFFLE = {SUBGROUPS, 65}
+DOT = {6018, 6019}  # of four bytes in a word
+MATRICES = {SUBGROUPS, 9, 5345, 6022}  # float16, Vulkan's memory model, cooperative matrices
+CAPABILITIES = {
+    "attend_matrix": MATRICES | SHUFFLE,
+    "attend_one": SHUFFLE,
+    "matmul_matrix_f16": MATRICES,
+    "matmul_matrix_q4": MATRICES,
+    "matvec_float": SHUFFLE,
+    "matvec_q4": SHUFFLE | DOT,
+}
+
+
+@pytest.mark.parametrize("path", sorted((VULKAN / "shaders").glob("*.spv")), ids=lambda p: p.stem)
+def test_a_module_declares_only_what_its_device_has(path: Path) -> None:
+    content = path.read_bytes()
+    words = struct.unpack(f"<{len(content) // 4}I", content)
+    declared, at = set[int](), 5  # behind the header
+    while words[at] == 2 << 16 | 17:  # OpCapability, first of all
+        declared.add(words[at + 1])
+        at += 2
+    assert declared == {SHADER} | CAPABILITIES.get(path.stem, set())
 
 
 def test_variants_take_the_place_of_their_shader(tmp_path: Path) -> None:
