@@ -46,6 +46,8 @@ constexpr std::uint32_t kBusy = 128;  // workgroups that keep a GPU busy
 constexpr std::uint32_t kMostRounds = 4;
 constexpr std::uint32_t kHeldBytes = 128;  // of keys, and as many of values, as registers go
 constexpr std::uint32_t kNear = 8;         // lanes that share the key of a token
+constexpr std::uint32_t kOneBuffers = 10;
+constexpr std::size_t kPartialBytes = 32 << 20;  // of what splits found, at a time
 
 Program Rotate() { return {spirv::rotate, 7, 7, sizeof(RotateShape)}; }
 Program Attend() { return {spirv::attend, 5, 1u << 3, sizeof(AttendShape)}; }
@@ -145,8 +147,9 @@ std::uint32_t Attention::ShapeKey(const Step& step) const { return step.room(); 
 void Attention::Record(Recorder& recorder, const AttentionSpec& spec, const DeviceKvCache& cache,
                        const Step& step, std::span<const RowRange> ranges, const Slice& qkv,
                        const Slice* out) const {
+  const bool few_buffers = device_.limits().buffers < kOneBuffers;
   for (const RowRange& range : ranges) {
-    if (range.prompt || out == nullptr) {
+    if (range.prompt || out == nullptr || few_buffers) {
       RecordPrompt(recorder, spec, cache, step, range, qkv, out);
     } else {
       RecordOnes(recorder, spec, cache, step, range, qkv, *out);
@@ -168,16 +171,16 @@ void Attention::RecordOnes(Recorder& recorder, const AttentionSpec& spec,
   const bool norms = spec.q_norm != nullptr;
   const Slice& frequencies = SliceOf(*spec.inverse_frequencies);
   const Kernel& kernel = device_.GetKernel(
-      {group.subgroups ? spirv::attend_one : spirv::attend_one_plain, 10,
+      {group.subgroups ? spirv::attend_one : spirv::attend_one_plain, kOneBuffers,
        1u << 1 | 1u << 2 | 1u << 6 | 1u << 8 | 1u << 9, sizeof(OneShape), group.subgroups},
       {group.lanes * group.count, group.lanes, cache.layout().half, norms, spec.softcap > 0,
        Size(spec.window), shared_heads, heads, dim, group.rounds, group.wide});
-  const std::uint32_t rows_at_once = std::max(1u, kCounters / blocks);
+  const std::size_t row_bytes = std::size_t{blocks} * splits * heads * (dim + 2) * sizeof(float);
+  const auto rows_at_once = static_cast<std::uint32_t>(std::max<std::size_t>(
+      1, std::min<std::size_t>(kCounters / blocks, kPartialBytes / row_bytes)));
   for (std::uint32_t first = 0; first < range.count; first += rows_at_once) {
     const std::uint32_t rows = std::min(rows_at_once, range.count - first);
-    const Slice partial =
-        recorder.Scratch(ScratchPool::kAttention,
-                         std::size_t{rows} * blocks * splits * heads * (dim + 2) * sizeof(float));
+    const Slice partial = recorder.Scratch(ScratchPool::kAttention, rows * row_bytes);
     recorder.Dispatch(
         kernel,
         {qkv, cache.Keys(spec.layer), cache.Values(spec.layer), frequencies,
@@ -206,7 +209,8 @@ void Attention::RecordPrompt(Recorder& recorder, const AttentionSpec& spec,
                   cache.padded_dim(), Size(spec.rotary_dim), spec.rotary_scale, spec.norm_epsilon},
       {Size(spec.heads + 2 * spec.kv_heads), range.count});
   if (out == nullptr) return;
-  if (const std::uint32_t subgroups = MatrixSubgroups(device_, cache); subgroups > 0) {
+  const std::uint32_t subgroups = range.prompt ? MatrixSubgroups(device_, cache) : 0;
+  if (subgroups > 0) {
     const std::uint32_t size = device_.limits().subgroup_size;
     const bool uses_subgroups = true;
     recorder.Dispatch(

@@ -42,6 +42,7 @@ class Attention {
   std::uint32_t ShapeKey(const Step& step) const;
 
   /// Records Backend::Attend for the rows of `ranges`; each range of a prompt is one sequence.
+  /// Where a shader may have few buffers, other rows take the kernels of prompts too.
   /// `qkv` and `out` hold all rows of the step; `out` may be null.
   void Record(Recorder& recorder, const AttentionSpec& spec, const DeviceKvCache& cache,
               const Step& step, std::span<const RowRange> ranges, const Slice& qkv,

@@ -27,11 +27,15 @@ struct Limits {
   std::uint32_t invocations = 0;   ///< of one workgroup
   std::uint32_t shared_bytes = 0;  ///< of one workgroup
   std::uint32_t workgroups = 0;    ///< of one dispatch, in x
+  std::uint32_t buffers = 0;       ///< of one shader
   std::uint32_t alignment = 0;     ///< of a binding's offset
   std::uint32_t subgroup_size = 0;
   std::uint32_t min_subgroup_size = 0;
   std::uint32_t max_subgroup_size = 0;
 };
+
+/// Buffers of a shader that nothing stands in for: of a device with fewer, none is of use.
+inline constexpr std::uint32_t kLeastBuffers = 7;
 
 struct Capabilities {
   Features features;

@@ -151,6 +151,12 @@ PhysicalDevice Inspect(const InstanceFunctions& functions, VkPhysicalDevice hand
     *reason = "The device " + name + " has no compute queue: use another one.";
     return {};
   }
+  if (const auto buffers = core.limits.maxPerStageDescriptorStorageBuffers;
+      buffers < kLeastBuffers) {
+    *reason = "The device " + name + " shows a shader at most " + std::to_string(buffers) +
+              " buffers, and " + std::to_string(kLeastBuffers) + " are needed: use another one.";
+    return {};
+  }
   const Extensions extensions(functions, handle);
   FeatureChain chain(extensions);
   functions.vkGetPhysicalDeviceFeatures2(handle, &chain.core);
@@ -175,6 +181,7 @@ PhysicalDevice Inspect(const InstanceFunctions& functions, VkPhysicalDevice hand
                               core.limits.maxComputeWorkGroupSize[0]),
       .shared_bytes = core.limits.maxComputeSharedMemorySize,
       .workgroups = core.limits.maxComputeWorkGroupCount[0],
+      .buffers = core.limits.maxPerStageDescriptorStorageBuffers,
       .alignment = static_cast<std::uint32_t>(core.limits.minStorageBufferOffsetAlignment),
       .subgroup_size = subgroup.subgroupSize,
       .min_subgroup_size = subgroup.subgroupSize,
@@ -182,6 +189,11 @@ PhysicalDevice Inspect(const InstanceFunctions& functions, VkPhysicalDevice hand
   if (capabilities.features.subgroup_size_control) {
     capabilities.limits.min_subgroup_size = sizes.minSubgroupSize;
     capabilities.limits.max_subgroup_size = sizes.maxSubgroupSize;
+    // A workgroup with subgroups of a size that was asked for may have so many of them.
+    const std::uint64_t most =
+        std::uint64_t{sizes.maxComputeWorkgroupSubgroups} * subgroup.subgroupSize;
+    capabilities.limits.invocations =
+        static_cast<std::uint32_t>(std::min<std::uint64_t>(capabilities.limits.invocations, most));
   }
   if (capabilities.features.cooperative_matrix) {
     capabilities.matrices = ListMatrices(functions, handle);

@@ -5,6 +5,8 @@
 //   no-compute     no queue of a device computes
 //   lost=N         the device is lost at the N-th submission; others that are opened later work
 //   memory=BYTES   a device has no more memory than that
+//   buffers=N      a shader may have no more storage buffers than that
+//   subgroups=N    a workgroup may have no more subgroups of a size that is asked for than that
 //   any-size       no shader that uses subgroups compiles, unless it asks for a size of them
 
 #include <dlfcn.h>
@@ -24,10 +26,12 @@ using namespace mlc::vulkan;
 struct Real {
   PFN_vkGetInstanceProcAddr get = nullptr;
   PFN_vkGetPhysicalDeviceQueueFamilyProperties queue_families = nullptr;
+  PFN_vkGetPhysicalDeviceProperties2 properties = nullptr;
   PFN_vkGetDeviceProcAddr get_device = nullptr;
   PFN_vkQueueSubmit submit = nullptr;
   PFN_vkAllocateMemory allocate = nullptr;
   PFN_vkFreeMemory free = nullptr;
+  PFN_vkCreateDescriptorSetLayout create_layout = nullptr;
   PFN_vkCreateShaderModule create_module = nullptr;
   PFN_vkCreateComputePipelines create_pipelines = nullptr;
 };
@@ -52,6 +56,31 @@ void QueueFamilies(VkPhysicalDevice device, std::uint32_t* count,
   for (std::uint32_t i = 0; families != nullptr && i < *count; ++i) {
     families[i].queueFlags &= ~static_cast<VkQueueFlags>(VK_QUEUE_COMPUTE_BIT);
   }
+}
+
+void Properties(VkPhysicalDevice device, VkPhysicalDeviceProperties2* properties) {
+  real.properties(device, properties);
+  if (const std::uint64_t buffers = Fault("buffers")) {
+    properties->properties.limits.maxPerStageDescriptorStorageBuffers =
+        static_cast<std::uint32_t>(buffers);
+  }
+  struct Link {
+    VkStructureType type;
+    Link* next;
+  };
+  for (auto* link = reinterpret_cast<Link*>(properties); link != nullptr; link = link->next) {
+    if (link->type == VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_SUBGROUP_SIZE_CONTROL_PROPERTIES &&
+        Fault("subgroups")) {
+      reinterpret_cast<VkPhysicalDeviceSubgroupSizeControlProperties*>(link)
+          ->maxComputeWorkgroupSubgroups = static_cast<std::uint32_t>(Fault("subgroups"));
+    }
+  }
+}
+
+VkResult CreateLayout(VkDevice device, const VkDescriptorSetLayoutCreateInfo* info,
+                      const VkAllocationCallbacks* callbacks, VkDescriptorSetLayout* layout) {
+  if (info->bindingCount > Fault("buffers")) return VK_ERROR_INITIALIZATION_FAILED;
+  return real.create_layout(device, info, callbacks, layout);
 }
 
 VkResult Submit(VkQueue queue, std::uint32_t count, const VkSubmitInfo* infos, VkFence fence) {
@@ -97,7 +126,17 @@ VkResult CreatePipelines(VkDevice device, VkPipelineCache cache, std::uint32_t c
     const VkPipelineShaderStageCreateInfo& stage = infos[i].stage;
     const bool sized = stage.pNext != nullptr &&
                        (stage.flags & VK_PIPELINE_SHADER_STAGE_CREATE_REQUIRE_FULL_SUBGROUPS_BIT);
-    if (with_subgroups.contains(stage.module) && !sized) return VK_ERROR_INITIALIZATION_FAILED;
+    if (Fault("any-size") && with_subgroups.contains(stage.module) && !sized) {
+      return VK_ERROR_INITIALIZATION_FAILED;
+    }
+    if (!sized || !Fault("subgroups")) continue;
+    const auto* const size =
+        static_cast<const VkPipelineShaderStageRequiredSubgroupSizeCreateInfo*>(stage.pNext);
+    // The first constant of all shaders that use subgroups.
+    const auto invocations = *static_cast<const std::uint32_t*>(stage.pSpecializationInfo->pData);
+    if (invocations > Fault("subgroups") * size->requiredSubgroupSize) {
+      return VK_ERROR_INITIALIZATION_FAILED;
+    }
   }
   return real.create_pipelines(device, cache, count, infos, callbacks, pipelines);
 }
@@ -117,7 +156,13 @@ void* Replacement(const char* name) {
   if (is("vkAllocateMemory") && Fault("memory")) return Address(Allocate);
   if (is("vkFreeMemory") && Fault("memory")) return Address(Free);
   if (is("vkCreateShaderModule") && Fault("any-size")) return Address(CreateModule);
-  if (is("vkCreateComputePipelines") && Fault("any-size")) return Address(CreatePipelines);
+  if (is("vkCreateComputePipelines") && (Fault("any-size") || Fault("subgroups"))) {
+    return Address(CreatePipelines);
+  }
+  if (is("vkGetPhysicalDeviceProperties2") && (Fault("buffers") || Fault("subgroups"))) {
+    return Address(Properties);
+  }
+  if (is("vkCreateDescriptorSetLayout") && Fault("buffers")) return Address(CreateLayout);
   return nullptr;
 }
 
@@ -141,6 +186,10 @@ vkGetInstanceProcAddr(VkInstance instance, const char* name) {
   if (instance != nullptr && real.submit == nullptr) {
     real.queue_families = reinterpret_cast<PFN_vkGetPhysicalDeviceQueueFamilyProperties>(
         find("vkGetPhysicalDeviceQueueFamilyProperties"));
+    real.properties = reinterpret_cast<PFN_vkGetPhysicalDeviceProperties2>(
+        find("vkGetPhysicalDeviceProperties2"));
+    real.create_layout =
+        reinterpret_cast<PFN_vkCreateDescriptorSetLayout>(find("vkCreateDescriptorSetLayout"));
     real.get_device = reinterpret_cast<PFN_vkGetDeviceProcAddr>(find("vkGetDeviceProcAddr"));
     real.submit = reinterpret_cast<PFN_vkQueueSubmit>(find("vkQueueSubmit"));
     real.allocate = reinterpret_cast<PFN_vkAllocateMemory>(find("vkAllocateMemory"));

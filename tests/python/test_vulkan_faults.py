@@ -64,6 +64,7 @@ def run(fault: str, *arguments: str | Path, folder: Path) -> subprocess.Complete
     [
         ("old", "The Vulkan loader is older than version 1.1: update it."),
         ("no-compute", "has no compute queue: use another one."),
+        ("buffers=6", "shows a shader at most 6 buffers, and 7 are needed: use another one."),
     ],
 )
 def test_there_is_a_reason_for_no_device(fault: str, reason: str, tmp_path: Path) -> None:
@@ -109,11 +110,15 @@ def test_too_little_memory_is_told_with_numbers(
     assert "Use a model or a context that fits" in line
 
 
-def test_subgroups_have_the_size_that_kernels_count_on(
-    tiny_model: Path, learnt: str, tmp_path: Path
+@pytest.mark.parametrize("fault", ["buffers=7", "subgroups=4", "any-size"])
+def test_what_a_device_does_not_promise_is_not_used(
+    fault: str, tiny_model: Path, learnt: str, tmp_path: Path
 ) -> None:
-    if not any("subgroup-size-control" in device.features for device in list_devices()):
-        pytest.skip("the device has one size")
+    features = next(device.features for device in list_devices() if device.id != "cpu")
+    if fault != "buffers=7" and "subgroup-size-control" not in features:
+        pytest.skip("the device has one size of subgroups")
     arguments = ("generate", tiny_model, "--device", "vulkan", "--prompt", learnt[:40])
-    done = run("any-size", "-m", "mlc_llm", *arguments, "--temperature", "0", folder=tmp_path)
+    done = run(fault, "-m", "mlc_llm", *arguments, "--temperature", "0", folder=tmp_path)
     assert done.returncode == 0, done.stderr
+    assert done.stdout.strip()
+    assert learnt[40:].startswith(done.stdout.rstrip("\n"))
