@@ -17,6 +17,7 @@ from typing import IO, Any
 from ci import shell
 from ci.errors import FactoryError
 from ci.paths import ROOT
+from ci.smoke import PREFIX
 
 HEARTBEAT_S = 15.0
 TAIL_LINES = 15
@@ -75,7 +76,8 @@ def run_logged(
                 record.flush()
                 if line.strip():
                     tail.append(line.rstrip())
-                    heartbeat.note(line.strip())
+                    if PREFIX not in line:  # of those, `on_line` says more
+                        heartbeat.note(line.strip())
                 on_line(line.rstrip())
             status = process.wait()
         except BaseException:

@@ -70,6 +70,14 @@ def test_quiet_command_is_not_silent(
     assert "some-lane: compile: 0 s ... linking" in capsys.readouterr().err
 
 
+def test_outcome_of_a_smoke_test_is_left_to_whoever_reads_it(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(process, "HEARTBEAT_S", 0.01)
+    run(tmp_path, "print('smoke: {}', flush=True); import time; time.sleep(0.3)")
+    assert "{" not in capsys.readouterr().err
+
+
 def test_interrupt_ends_the_command_and_its_children(tmp_path: Path) -> None:
     os.mkfifo(alive := tmp_path / "alive")
     reader = os.open(alive, os.O_RDONLY | os.O_NONBLOCK)
