@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import subprocess
 import sys
 from collections.abc import Iterable
@@ -47,13 +48,11 @@ def checks(*, fix: bool) -> Iterable[tuple[str, list[str]]]:
 
 def main(arguments: list[str]) -> int:
     """Run every check; raise FactoryError that says which ones failed."""
-    if unknown := set(arguments) - {"--fix"}:
-        print(
-            f"error: {', '.join(unknown)} is not an option; there is only --fix.", file=sys.stderr
-        )
-        return 2
+    parser = argparse.ArgumentParser(prog="nox -s lint --", description=__doc__)
+    parser.add_argument("--fix", action="store_true", help="mend what ruff and clang-format can")
+    options = parser.parse_args(arguments)
     failed = []
-    for name, command in checks(fix="--fix" in arguments):
+    for name, command in checks(fix=options.fix):
         program = Path(command[0]).name
         print(f"{name} ...", flush=True)
         try:

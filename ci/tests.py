@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import os
 import secrets
 import shutil
@@ -46,8 +47,21 @@ def build_wheel(env: dict[str, str], log: Path) -> Path:
     return wheel
 
 
+def make_parser() -> argparse.ArgumentParser:
+    """Return what answers --help, before anything is built."""
+    return argparse.ArgumentParser(
+        prog="nox -s tests --",
+        usage="nox -s tests -- [-h] [WORDS FOR PYTEST ...]",
+        description=__doc__,
+        epilog="Words are pytest's: `-k WORD` for tests with that name, a file for those in it, "
+        "`-x` to stop at the first failure. docs/build.md lists the marks that must be asked for.",
+        allow_abbrev=False,
+    )
+
+
 def main(arguments: list[str]) -> int:
     """Run the C++ tests, and pytest with `arguments`; raise FactoryError at the first bad step."""
+    make_parser().parse_known_args(arguments)  # ends with --help; pytest reads the words
     lane = load_lanes()[DEFAULT_LANE]
     check_host(lane)
     shutil.rmtree(WORK_DIR, ignore_errors=True)

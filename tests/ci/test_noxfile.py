@@ -1,4 +1,5 @@
 import ast
+import importlib
 import importlib.util
 import re
 import subprocess
@@ -15,6 +16,7 @@ from ci.toml import read_toml
 
 SOURCE = (ROOT / "noxfile.py").read_text(encoding="utf-8")
 SESSIONS = registry.get()
+MODULES = {*re.findall(r'\brun\(session, "(\w+)"', SOURCE)}
 
 
 def test_list_shows_every_session_with_its_sentence() -> None:
@@ -43,11 +45,20 @@ def test_plain_nox_builds_tests_and_lints() -> None:
     ]
 
 
-@pytest.mark.parametrize("module", re.findall(r'\brun\(session, "(\w+)"', SOURCE))
+@pytest.mark.parametrize("module", sorted(MODULES))
 def test_session_runs_a_module_that_is_there(module: str) -> None:
     found = importlib.util.find_spec(f"ci.{module}")
     assert found is not None
     assert found.has_location  # a folder without a module would be found as well
+
+
+@pytest.mark.parametrize("module", sorted(MODULES - {"reference"}))  # of that, pytest tells
+def test_session_explains_itself_before_it_does_anything(module: str) -> None:
+    name = f"ci.{module}"
+    is_folder = (ROOT / "ci" / module).is_dir()
+    main = importlib.import_module(f"{name}.__main__" if is_folder else name).main
+    with pytest.raises(SystemExit, match="0"):
+        main(["--help"])
 
 
 @pytest.mark.parametrize("lock", sorted({*re.findall(r'\binstall\(session, "(\w+)"', SOURCE)}))
