@@ -1,9 +1,11 @@
-"""The one exception that the factory shows to people."""
+"""The exceptions that the factory shows to people."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+
+USAGE = 2  # the status of wrong options
 
 
 class FactoryError(Exception):
@@ -51,3 +53,10 @@ class FactoryError(Exception):
         if self.log is not None:
             text += f" The whole log is {self.log}."
         return text
+
+
+class UsageError(FactoryError):
+    """The words of the command are wrong, which nobody needs to reproduce."""
+
+    def __init__(self, message: str, *, hint: str) -> None:
+        super().__init__(message, hint=hint, exit_status=USAGE)

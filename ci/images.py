@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ci.errors import FactoryError
+from ci.errors import FactoryError, UsageError
 from ci.lanes import DEFAULT_LANE, Lane, load_lanes
 from ci.paths import ROOT, WORK
 from ci.process import run_logged
@@ -135,7 +135,7 @@ def pull_image(engine: str, address: str, log: Path = LOG) -> ImageRef:
     """Return the image at `address`, REPOSITORY@sha256:..., pulled; it must hold our toolchain."""
     _, _, digest = address.partition("@")
     if not re.fullmatch(r"sha256:[0-9a-f]{64}", digest):
-        raise FactoryError(
+        raise UsageError(
             f"{address!r} does not name an image by its digest.",
             hint="`nox -s image -- --push` prints such an address: REPOSITORY@sha256:...",
         )

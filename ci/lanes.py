@@ -10,7 +10,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
-from ci.errors import FactoryError
+from ci.errors import FactoryError, UsageError
 from ci.github import set_output
 from ci.session import run_session
 from ci.toml import read_toml
@@ -149,7 +149,7 @@ def _describe(kind: Any) -> str:
 def find_lane(lane_id: str, lanes: dict[str, Lane]) -> Lane:
     """Return the lane called `lane_id`, or raise FactoryError with the ones there are."""
     if lane_id not in lanes:
-        raise FactoryError(
+        raise UsageError(
             f"there is no lane {lane_id!r}.",
             hint=f"The lanes are {', '.join(lanes)}: choose one of them with --lane.",
         )
@@ -165,7 +165,7 @@ def matrix(lanes: Iterable[Lane]) -> str:
 
 def main(arguments: list[str]) -> int:
     """Print the matrix of all lanes; in a workflow, set its outputs `built` and `released`."""
-    argparse.ArgumentParser(prog="nox -s matrix --", description=__doc__).parse_args(arguments)
+    argparse.ArgumentParser(prog="nox -s matrix --", description=main.__doc__).parse_args(arguments)
     lanes = load_lanes().values()
     print(matrix(lanes))
     set_output("built", matrix(lane for lane in lanes if lane.built))

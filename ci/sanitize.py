@@ -167,6 +167,8 @@ def main(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser(prog="nox -s sanitize --", description=__doc__)
     parser.add_argument("--seconds", type=int, default=25, help="how long to fuzz")
     seconds = parser.parse_args(arguments).seconds
+    if seconds < 1:
+        parser.error("--seconds must be at least 1")
     lane = load_lanes()[DEFAULT_LANE]
     check_host(lane)
     WORK_DIR.mkdir(parents=True, exist_ok=True)

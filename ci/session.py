@@ -8,11 +8,9 @@ import subprocess
 import sys
 from collections.abc import Callable
 
-from ci.errors import FactoryError
+from ci.errors import USAGE, FactoryError, UsageError
 from ci.github import run_address, show_error
 from ci.record import QUIET, keep_record
-
-USAGE = 2  # the status of wrong options, which nobody needs to reproduce
 
 
 def run_session(main: Callable[[list[str]], int]) -> None:
@@ -30,7 +28,8 @@ def run_session(main: Callable[[list[str]], int]) -> None:
         print(f"error: {error}", file=sys.stderr)
         known = error if isinstance(error, FactoryError) else FactoryError(str(error))
         status = known.exit_status
-        record(known)
+        if not isinstance(known, UsageError):
+            record(known)
     except KeyboardInterrupt:
         print("\ninterrupted: nothing half-made was left as finished.", file=sys.stderr)
         status = 130

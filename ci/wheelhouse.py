@@ -7,7 +7,7 @@ import shutil
 from dataclasses import replace
 from pathlib import Path
 
-from ci.errors import FactoryError
+from ci.errors import FactoryError, UsageError
 from ci.manifest import NAME, Manifest, WheelRecord, read_manifest, write_manifest
 
 CHOOSE = "Choose another folder with --wheelhouse, or move its files away: a build replaces it all."
@@ -19,20 +19,19 @@ def check_wheelhouse(wheelhouse: Path) -> None:
     Fit are a new or empty folder, and one of this project's wheels with their manifest. A
     wheelhouse that a killed `publish` had moved aside is moved back first.
     """
-    _restore(wheelhouse)
+    if not wheelhouse.exists():
+        _restore(wheelhouse)
     if not wheelhouse.exists():
         return
+    if not wheelhouse.is_dir():
+        raise UsageError(f"{wheelhouse} is not a folder.", hint="Choose one with --wheelhouse.")
     found = {path.name for path in wheelhouse.iterdir()}
     kinds = ("mlc_llm-*.whl", "mlc_llm-*.tar.gz")
     ours = {path.name for kind in kinds for path in wheelhouse.glob(kind) if path.is_file()}
     if foreign := sorted(found - ours - {NAME}):
-        raise FactoryError(
-            f"{wheelhouse} holds {foreign[0]}, which no build put there.", hint=CHOOSE
-        )
+        raise UsageError(f"{wheelhouse} holds {foreign[0]}, which no build put there.", hint=CHOOSE)
     if found and not _is_ours(wheelhouse / NAME):
-        raise FactoryError(
-            f"{wheelhouse} holds other files and no manifest of mlc_llm.", hint=CHOOSE
-        )
+        raise UsageError(f"{wheelhouse} holds other files and no manifest of mlc_llm.", hint=CHOOSE)
 
 
 def publish(

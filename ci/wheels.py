@@ -23,7 +23,7 @@ from ci.engines import (
     runs_here,
     test_on_host,
 )
-from ci.errors import FactoryError
+from ci.errors import FactoryError, UsageError
 from ci.images import ENGINES
 from ci.lanes import Lane, find_lane, load_lanes
 from ci.manifest import Manifest, WheelRecord, hash_file, record_sdist
@@ -93,7 +93,7 @@ def choose_engine(lane: Lane, wanted: str, *, system_compiler: bool = False) -> 
     """
     if system_compiler:
         if wanted not in {"auto", "host"}:
-            raise FactoryError(
+            raise UsageError(
                 "--toolchain system uses this machine's compiler, which no container has.",
                 hint="Leave out --engine.",
             )
@@ -302,7 +302,7 @@ def choose_lanes(wanted: str | None, *, system_compiler: bool = False) -> list[L
         return [lane for lane in lanes.values() if can_build(lane, system_compiler=system_compiler)]
     lane = find_lane(wanted, lanes)
     if not lane.built:
-        raise FactoryError(
+        raise UsageError(
             f"lane {wanted} is declared in ci/lanes.toml but not built here yet.",
             hint=f"Built here: {', '.join(lane.id for lane in lanes.values() if lane.built)}.",
         )

@@ -13,12 +13,14 @@ from pathlib import Path
 from rich.table import Table
 
 from ci.checks import FAILED, NOT_RUN, PASSED, Check
-from ci.errors import FactoryError
+from ci.errors import FactoryError, UsageError
 from ci.images import ENGINES
+from ci.manifest import NAME as MANIFEST
 from ci.paths import ROOT, WORK
 from ci.release.github.client import Client
 from ci.release.github.download import download
 from ci.release.github.place import Place, find_place
+from ci.release.plan import SUMS
 from ci.report.tables import console
 from ci.session import run_session
 from ci.trust.attestations import check_attestations
@@ -88,11 +90,16 @@ def main(arguments: list[str]) -> int:
     folder = Path(options.release)
     if not folder.is_dir():
         if not TAG.fullmatch(options.release):
-            raise FactoryError(
+            raise UsageError(
                 f"{options.release} is neither a folder nor a release tag.",
                 hint="Name a tag like v1.2.3, or the folder that a release is in.",
             )
         folder = fetch(options.release, place)
+    if not any((folder / name).exists() for name in (SUMS, MANIFEST)):
+        raise UsageError(
+            f"{folder} is no release: it has neither {SUMS} nor {MANIFEST}.",
+            hint="Name a tag like v1.2.3, or the folder that a release is in.",
+        )
     table = Table("check", "result", "what was seen", title=f"{folder}", title_justify="left")
     table.columns[-1].overflow = "fold"
     results = list(check(Files(folder, ROOT), place, options))

@@ -60,9 +60,8 @@ class Files:
             ["git", "-C", self.root, *arguments], capture_output=True, check=False
         )
         if done.returncode:
-            raise CannotCheckError(
-                f"this clone has no {arguments[-1]}: fetch it with `git fetch --tags`"
-            )
+            missing = arguments[-1].removesuffix("^{commit}")
+            raise CannotCheckError(f"this clone has no {missing}: fetch it with `git fetch --tags`")
         return done.stdout
 
 

@@ -13,7 +13,7 @@ import pytest
 from records import RECORD, write_record
 
 from ci import record, session
-from ci.errors import FactoryError
+from ci.errors import FactoryError, UsageError
 from ci.failed_tests import PLUGIN, failed_in_ctest
 from ci.machine import this_machine
 from ci.paths import LOCKS, ROOT
@@ -119,6 +119,10 @@ def fail(_: list[str]) -> int:
     raise ERROR
 
 
+def misspell(_: list[str]) -> int:
+    raise UsageError("there is no such lane", hint="Choose another.")
+
+
 def crash(_: list[str]) -> int:
     raise ValueError("a mistake of ours")
 
@@ -134,6 +138,7 @@ def interrupt(_: list[str]) -> int:
         (lambda _: 5, 5, ""),
         (lambda _: 0, 0, None),
         (lambda _: 2, 2, None),
+        (misspell, 2, None),
         (interrupt, 130, None),
     ],
 )

@@ -330,6 +330,11 @@ def test_neither_tag_nor_folder_is_refused(verify: Callable[..., int], words: st
         verify(words)
 
 
+def test_folder_of_something_else_is_refused(verify: Callable[..., int], tmp_path: Path) -> None:
+    with pytest.raises(FactoryError, match="is no release: it has neither SHA256SUMS nor manif"):
+        verify(str(tmp_path))
+
+
 def test_tag_of_nowhere_is_refused(verify: Callable[..., int]) -> None:
     with pytest.raises(FactoryError, match=r"not known where v1\.2\.3 was released"):
         verify(TAG)

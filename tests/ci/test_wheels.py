@@ -45,11 +45,15 @@ def run(*arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
     ("arguments", "message"),
     [
         (["--lane", "amiga-68k"], r"error: there is no lane 'amiga-68k'. The lanes are linux-"),
+        (["--toolchain", "system", "--engine", "podman"], "error: --toolchain system uses this"),
+        (["--wheelhouse", "/"], "which no build put there"),
+        (["--wheelhouse", "."], "which no build put there"),
+        (["--wheelhouse", "README.md"], "error: README.md is not a folder."),
     ],
 )
-def test_bad_lane_is_refused(arguments: list[str], message: str, tmp_path: Path) -> None:
-    result = run(*arguments, "--wheelhouse", str(tmp_path / "wheelhouse"))
-    assert result.returncode == 1
+def test_wrong_words_are_refused(arguments: list[str], message: str, tmp_path: Path) -> None:
+    result = run("--wheelhouse", str(tmp_path / "wheelhouse"), *arguments)
+    assert result.returncode == 2
     assert message in result.stderr
     assert "Traceback" not in result.stderr
     assert not (tmp_path / "wheelhouse").exists()
