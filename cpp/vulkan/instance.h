@@ -28,6 +28,11 @@ struct PhysicalDevice {
   VkPhysicalDeviceMemoryProperties memory{};
   std::array<std::uint8_t, VK_UUID_SIZE> cache_uuid{};  ///< of pipelines that the driver compiles
   DeviceInfo info;
+
+  /// All memory is the host's: what it sees, it need not copy.
+  bool unified() const {
+    return type == VK_PHYSICAL_DEVICE_TYPE_INTEGRATED_GPU || type == VK_PHYSICAL_DEVICE_TYPE_CPU;
+  }
 };
 
 /// The process's Vulkan instance and its usable devices, or the reason why there are none.

@@ -35,13 +35,11 @@ struct Wishes {
   VkMemoryPropertyFlags required, wanted, unwanted;
 };
 
-Wishes WishesOf(Place place, VkPhysicalDeviceType type) {
-  // On an integrated GPU or a processor, all memory is the host's: what it sees, it need not copy.
-  const bool unified =
-      type == VK_PHYSICAL_DEVICE_TYPE_INTEGRATED_GPU || type == VK_PHYSICAL_DEVICE_TYPE_CPU;
+Wishes WishesOf(Place place, bool unified) {
   switch (place) {
     case Place::kDevice:
-      return unified ? Wishes{kDeviceLocal, kVisible, 0} : Wishes{kDeviceLocal, 0, kVisible};
+      // A driver may call but a part of unified memory the device's own.
+      return unified ? Wishes{0, kDeviceLocal | kVisible, 0} : Wishes{kDeviceLocal, 0, kVisible};
     case Place::kStaging:
       return {kVisible, 0, kDeviceLocal};
     case Place::kStep:
@@ -184,7 +182,7 @@ Block* Memory::AddBlock(VkDeviceSize bytes, Place place, VkResult* result) {
 }
 
 std::vector<std::uint32_t> Memory::RankTypes(Place place, std::uint32_t allowed) const {
-  const Wishes wishes = WishesOf(place, physical_.type);
+  const Wishes wishes = WishesOf(place, physical_.unified());
   std::vector<std::pair<int, std::uint32_t>> ranked;
   for (std::uint32_t type = 0; type < physical_.memory.memoryTypeCount; ++type) {
     const VkMemoryPropertyFlags flags = physical_.memory.memoryTypes[type].propertyFlags;
@@ -192,8 +190,11 @@ std::vector<std::uint32_t> Memory::RankTypes(Place place, std::uint32_t allowed)
     const bool usable = (flags & ~(kDeviceLocal | kVisible | kCached)) == 0;
     if (!((allowed >> type) & 1u) || !usable) continue;
     if ((flags & wishes.required) != wishes.required) continue;
-    ranked.emplace_back(
-        std::popcount(wishes.wanted & ~flags) + std::popcount(wishes.unwanted & flags), type);
+    const VkMemoryPropertyFlags missing = wishes.wanted & ~flags;
+    // Whose memory it is counts most.
+    const int cost = std::popcount(missing) + (missing & kDeviceLocal ? 2 : 0) +
+                     std::popcount(wishes.unwanted & flags);
+    ranked.emplace_back(cost, type);
   }
   std::ranges::sort(ranked);
   std::vector<std::uint32_t> types;
@@ -235,9 +236,13 @@ std::uint64_t AvailableMemory(const InstanceFunctions& instance, const PhysicalD
   std::uint64_t available = 0;
   for (std::uint32_t heap = 0; heap < properties.memoryProperties.memoryHeapCount; ++heap) {
     const VkMemoryHeap& one = properties.memoryProperties.memoryHeaps[heap];
-    if (!(one.flags & VK_MEMORY_HEAP_DEVICE_LOCAL_BIT)) continue;
     const std::uint64_t used = std::min(budget.heapUsage[heap], budget.heapBudget[heap]);
-    available = std::max(available, budget.heapBudget[heap] - used);
+    const std::uint64_t left = budget.heapBudget[heap] - used;
+    if (physical.unified()) {
+      available += left;
+    } else if (one.flags & VK_MEMORY_HEAP_DEVICE_LOCAL_BIT) {
+      available = std::max(available, left);
+    }
   }
   return available;
 }

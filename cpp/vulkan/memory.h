@@ -63,7 +63,7 @@ class Allocation {
   struct Block* block_ = nullptr;
 };
 
-/// Bytes of the device's own memory that are free: by the driver where it tells, else four fifths
+/// Bytes of the device's memory that are free: by the driver where it tells, else four fifths
 /// of all less the `allocated` ones.
 std::uint64_t AvailableMemory(const InstanceFunctions& instance, const PhysicalDevice& physical,
                               std::uint64_t allocated = 0);

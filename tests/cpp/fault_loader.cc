@@ -5,6 +5,7 @@
 //   no-compute     no queue of a device computes
 //   lost=N         the device is lost at the N-th submission; others that are opened later work
 //   memory=BYTES   a device has no more memory than that
+//   own=BYTES      that much of its memory is the device's own, and the rest is the host's
 //   buffers=N      a shader may have no more storage buffers than that
 //   subgroups=N    a workgroup may have no more subgroups of a size that is asked for than that
 //   any-size       no shader that uses subgroups compiles, unless it asks for a size of them
@@ -27,6 +28,9 @@ struct Real {
   PFN_vkGetInstanceProcAddr get = nullptr;
   PFN_vkGetPhysicalDeviceQueueFamilyProperties queue_families = nullptr;
   PFN_vkGetPhysicalDeviceProperties2 properties = nullptr;
+  PFN_vkGetPhysicalDeviceMemoryProperties memory = nullptr;
+  PFN_vkGetPhysicalDeviceMemoryProperties2 memory2 = nullptr;
+  PFN_vkGetBufferMemoryRequirements requirements = nullptr;
   PFN_vkGetDeviceProcAddr get_device = nullptr;
   PFN_vkQueueSubmit submit = nullptr;
   PFN_vkAllocateMemory allocate = nullptr;
@@ -75,6 +79,49 @@ void Properties(VkPhysicalDevice device, VkPhysicalDeviceProperties2* properties
           ->maxComputeWorkgroupSubgroups = static_cast<std::uint32_t>(Fault("subgroups"));
     }
   }
+}
+
+/// A second heap and type, for all but the device's own part: of the host, and else like the first.
+void Divide(VkPhysicalDeviceMemoryProperties& memory) {
+  memory.memoryHeapCount = memory.memoryTypeCount = 2;
+  memory.memoryHeaps[1] = {.size = memory.memoryHeaps[0].size - Fault("own"), .flags = 0};
+  memory.memoryHeaps[0].size = Fault("own");
+  memory.memoryTypes[1] = {.propertyFlags = memory.memoryTypes[0].propertyFlags, .heapIndex = 1};
+  memory.memoryTypes[1].propertyFlags &=
+      ~static_cast<VkMemoryPropertyFlags>(VK_MEMORY_PROPERTY_DEVICE_LOCAL_BIT);
+}
+
+void DividedMemory(VkPhysicalDevice device, VkPhysicalDeviceMemoryProperties* memory) {
+  real.memory(device, memory);
+  Divide(*memory);
+}
+
+/// The budget, where it is asked for, is all that there is.
+void DividedMemory2(VkPhysicalDevice device, VkPhysicalDeviceMemoryProperties2* memory) {
+  real.memory2(device, memory);
+  Divide(memory->memoryProperties);
+  if (memory->pNext == nullptr) return;
+  auto& budget = *static_cast<VkPhysicalDeviceMemoryBudgetPropertiesEXT*>(memory->pNext);
+  for (const int heap : {0, 1}) {
+    budget.heapBudget[heap] = memory->memoryProperties.memoryHeaps[heap].size;
+    budget.heapUsage[heap] = 0;
+  }
+}
+
+void DividedRequirements(VkDevice device, VkBuffer buffer, VkMemoryRequirements* requirements) {
+  real.requirements(device, buffer, requirements);
+  requirements->memoryTypeBits = 3;
+}
+
+VkResult AllocateDivided(VkDevice device, const VkMemoryAllocateInfo* info,
+                         const VkAllocationCallbacks* callbacks, VkDeviceMemory* memory) {
+  VkMemoryAllocateInfo first = *info;
+  if (first.memoryTypeIndex == 0) {
+    if (allocated + first.allocationSize > Fault("own")) return VK_ERROR_OUT_OF_DEVICE_MEMORY;
+    allocated += first.allocationSize;
+  }
+  first.memoryTypeIndex = 0;
+  return real.allocate(device, &first, callbacks, memory);
 }
 
 VkResult CreateLayout(VkDevice device, const VkDescriptorSetLayoutCreateInfo* info,
@@ -155,6 +202,10 @@ void* Replacement(const char* name) {
   if (is("vkQueueSubmit") && Fault("lost")) return Address(Submit);
   if (is("vkAllocateMemory") && Fault("memory")) return Address(Allocate);
   if (is("vkFreeMemory") && Fault("memory")) return Address(Free);
+  if (is("vkGetPhysicalDeviceMemoryProperties") && Fault("own")) return Address(DividedMemory);
+  if (is("vkGetPhysicalDeviceMemoryProperties2") && Fault("own")) return Address(DividedMemory2);
+  if (is("vkGetBufferMemoryRequirements") && Fault("own")) return Address(DividedRequirements);
+  if (is("vkAllocateMemory") && Fault("own")) return Address(AllocateDivided);
   if (is("vkCreateShaderModule") && Fault("any-size")) return Address(CreateModule);
   if (is("vkCreateComputePipelines") && (Fault("any-size") || Fault("subgroups"))) {
     return Address(CreatePipelines);
@@ -192,6 +243,12 @@ vkGetInstanceProcAddr(VkInstance instance, const char* name) {
         reinterpret_cast<PFN_vkCreateDescriptorSetLayout>(find("vkCreateDescriptorSetLayout"));
     real.get_device = reinterpret_cast<PFN_vkGetDeviceProcAddr>(find("vkGetDeviceProcAddr"));
     real.submit = reinterpret_cast<PFN_vkQueueSubmit>(find("vkQueueSubmit"));
+    real.memory = reinterpret_cast<PFN_vkGetPhysicalDeviceMemoryProperties>(
+        find("vkGetPhysicalDeviceMemoryProperties"));
+    real.memory2 = reinterpret_cast<PFN_vkGetPhysicalDeviceMemoryProperties2>(
+        find("vkGetPhysicalDeviceMemoryProperties2"));
+    real.requirements =
+        reinterpret_cast<PFN_vkGetBufferMemoryRequirements>(find("vkGetBufferMemoryRequirements"));
     real.allocate = reinterpret_cast<PFN_vkAllocateMemory>(find("vkAllocateMemory"));
     real.free = reinterpret_cast<PFN_vkFreeMemory>(find("vkFreeMemory"));
     real.create_module = reinterpret_cast<PFN_vkCreateShaderModule>(find("vkCreateShaderModule"));
