@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <map>
+#include <optional>
 #include <utility>
 #include <vector>
 
@@ -69,7 +70,7 @@ class VulkanBackend final : public Backend {
       recorder.Zero(cache->Values(layer));
     }
     const Recording zeros = recorder.Finish();
-    Submit({&zeros.commands.buffer, 1});
+    Submit({{zeros.commands.buffer}});
     return cache;
   }
 
@@ -88,14 +89,18 @@ class VulkanBackend final : public Backend {
   void Run(std::int32_t part, const std::function<void()>& operators) override {
     Recorded& recorded = recordings_[KeyOf(part)];
     if (recorded.last_used == 0) {
-      Recorder recorder(*device_, scratch_);
-      recorder_ = &recorder;
+      recorder_.emplace(*device_, scratch_);
+      operations_ = 0;
+      cuts_.clear();
       operators();
-      recorder_ = nullptr;
-      recorded.recording = recorder.Finish();
+      recorded.recordings = std::move(cuts_);
+      recorded.recordings.push_back(recorder_->Finish());
+      recorder_.reset();
     }
     recorded.last_used = ++clock_;
-    Add(recorded.recording);
+    for (const Recording& recording : recorded.recordings) {
+      Add(recording, &recording != recorded.recordings.data());
+    }
   }
 
   void Embed(const Matrix& table, float scale, mlc::Buffer& out) override {
@@ -111,34 +116,34 @@ class VulkanBackend final : public Backend {
 
   void Project(const NormSpec& norm, const Matrix& matrix, const mlc::Buffer* bias,
                const mlc::Buffer& x, std::int32_t, mlc::Buffer& out) override {
-    matmul_.Record(*recorder_,
-                   {.matrix = MatrixOf(matrix),
-                    .x = SliceOf(x),
-                    .out = SliceOf(out),
-                    .norm = &SliceOf(*norm.weight),
-                    .epsilon = norm.epsilon,
-                    .bias = bias == nullptr ? nullptr : &SliceOf(*bias)},
-                   ranges_);
+    Multiply({.matrix = MatrixOf(matrix),
+              .x = SliceOf(x),
+              .out = SliceOf(out),
+              .norm = &SliceOf(*norm.weight),
+              .epsilon = norm.epsilon,
+              .bias = bias == nullptr ? nullptr : &SliceOf(*bias)});
   }
 
   void Attend(const AttentionSpec& spec, mlc::Buffer& qkv, mlc::Buffer* out) override {
     attention_.Record(*recorder_, spec, *cache_, step_, step_.sequences(), SliceOf(qkv),
                       out == nullptr ? nullptr : &SliceOf(*out));
+    Count(std::uint64_t{4} * step_.rows() * step_.room() * Size(kPageTokens) *
+          Size(spec.heads * spec.head_dim));
   }
 
   void AddProject(const Matrix& matrix, const NormSpec* post_norm, const mlc::Buffer& x,
                   std::int32_t rows, mlc::Buffer& residual) override {
     const DeviceMatrix& weight = MatrixOf(matrix);
     if (post_norm == nullptr) {
-      matmul_.Record(
-          *recorder_,
-          {.matrix = weight, .x = SliceOf(x), .out = SliceOf(residual), .epilogue = Epilogue::kAdd},
-          ranges_);
+      Multiply({.matrix = weight,
+                .x = SliceOf(x),
+                .out = SliceOf(residual),
+                .epilogue = Epilogue::kAdd});
       return;
     }
     const Slice delta = recorder_->Scratch(ScratchPool::kDelta,
                                            Size(rows) * std::size_t{weight.rows} * sizeof(float));
-    matmul_.Record(*recorder_, {.matrix = weight, .x = SliceOf(x), .out = delta}, ranges_);
+    Multiply({.matrix = weight, .x = SliceOf(x), .out = delta});
     const std::uint32_t adds = 1, lanes = device_->software() ? 8 : 128;
     recorder_->Dispatch(device_->GetKernel(NormProgram(), {adds, lanes}),
                         {delta, SliceOf(*post_norm->weight), SliceOf(residual)},
@@ -147,15 +152,13 @@ class VulkanBackend final : public Backend {
 
   void Gate(const NormSpec& norm, const Matrix& matrix, Activation activation, const mlc::Buffer& x,
             std::int32_t, mlc::Buffer& out) override {
-    matmul_.Record(*recorder_,
-                   {.matrix = MatrixOf(matrix),
-                    .x = SliceOf(x),
-                    .out = SliceOf(out),
-                    .norm = &SliceOf(*norm.weight),
-                    .epsilon = norm.epsilon,
-                    .epilogue = Epilogue::kGate,
-                    .activation = activation},
-                   ranges_);
+    Multiply({.matrix = MatrixOf(matrix),
+              .x = SliceOf(x),
+              .out = SliceOf(out),
+              .norm = &SliceOf(*norm.weight),
+              .epsilon = norm.epsilon,
+              .epilogue = Epilogue::kGate,
+              .activation = activation});
   }
 
   void GatherRows(const mlc::Buffer& x, std::int32_t width, mlc::Buffer& out) override {
@@ -206,8 +209,25 @@ class VulkanBackend final : public Backend {
   }
 
  private:
-  void Add(const Recording& recording) {
-    pending_.push_back(recording.commands.buffer);
+  void Multiply(const Product& product) {
+    matmul_.Record(*recorder_, product, ranges_);
+    std::uint64_t rows = 0;
+    for (const RowRange& range : ranges_) rows += range.count;
+    Count(2 * rows * product.matrix.rows * product.matrix.cols);
+  }
+
+  /// Begins another recording, for a submission of its own, where the last one takes long enough.
+  void Count(std::uint64_t operations) {
+    operations_ += operations;
+    if (operations_ < device_->limits().operations) return;
+    operations_ = 0;
+    cuts_.push_back(recorder_->Finish());
+    recorder_.emplace(*device_, scratch_);
+  }
+
+  void Add(const Recording& recording, bool apart = false) {
+    if (pending_.empty() || apart) pending_.emplace_back();
+    pending_.back().push_back(recording.commands.buffer);
     work_.dispatches += recording.work.dispatches;
     work_.barriers += recording.work.barriers;
   }
@@ -230,14 +250,19 @@ class VulkanBackend final : public Backend {
     Add(copy_);
   }
 
-  void Submit(std::span<const VkCommandBuffer> buffers) {
-    ++work_.submissions;
-    device_->Submit(buffers, fence_.get());
+  using Submissions = std::vector<std::vector<VkCommandBuffer>>;
+
+  void Submit(const Submissions& submissions) {
+    if (submissions.empty()) return;
+    for (const auto& buffers : submissions) {
+      device_->Submit(buffers, &buffers == &submissions.back() ? fence_.get() : nullptr);
+    }
+    work_.submissions += std::ssize(submissions);
     device_->Wait(fence_.get());
   }
 
   struct Recorded {
-    Recording recording;
+    std::vector<Recording> recordings;  ///< each for a submission of its own
     std::uint64_t last_used = 0;
   };
   using Key = std::vector<std::uint32_t>;
@@ -283,10 +308,13 @@ class VulkanBackend final : public Backend {
   DeviceKvCache* cache_ = nullptr;
   std::uint32_t logit_rows_ = 0;
   std::vector<RowRange> ranges_;
-  std::vector<VkCommandBuffer> pending_;
+  Submissions pending_;
   StepWork work_;
 
-  Recorder* recorder_ = nullptr;
+  // Of the part that is being recorded.
+  std::optional<Recorder> recorder_;
+  std::vector<Recording> cuts_;
+  std::uint64_t operations_ = 0;  ///< since the last cut
   std::map<Key, Recorded> recordings_;
   std::uint64_t clock_ = 0;
 };

@@ -28,6 +28,10 @@ struct NamedLimit {
   void (*lower)(Limits& limits, std::uint64_t value);
 };
 constexpr NamedLimit kLimits[] = {
+    {"operations",
+     [](Limits& limits, std::uint64_t value) {
+       limits.operations = std::min(limits.operations, value);
+     }},
     {"buffer-range",
      [](Limits& limits, std::uint64_t value) {
        limits.buffer_range = std::min(limits.buffer_range, value);

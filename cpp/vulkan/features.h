@@ -28,6 +28,7 @@ struct Limits {
   std::uint32_t shared_bytes = 0;  ///< of one workgroup
   std::uint32_t workgroups = 0;    ///< of one dispatch, in x
   std::uint32_t buffers = 0;       ///< of one shader
+  std::uint64_t operations = 0;    ///< of one submission: drivers end what takes seconds
   std::uint32_t alignment = 0;     ///< of a binding's offset
   std::uint32_t subgroup_size = 0;
   std::uint32_t min_subgroup_size = 0;

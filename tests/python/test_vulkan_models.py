@@ -37,7 +37,7 @@ MATRIX_BOUND = 5e-2
 EVERYTHING = (
     "subgroup-shuffle,subgroup-size-control,storage-16bit,storage-8bit,float16,"
     "integer-dot-product,cooperative-matrix,memory-budget,"
-    "buffer-range=16384,invocations=128,shared-bytes=16384"
+    "buffer-range=16384,invocations=128,shared-bytes=16384,operations=100000"
 )
 HIDDEN = {"used": "", "hidden": EVERYTHING}
 # (fast paths, case, quantization): without them one quantization each, in turn.
@@ -145,3 +145,26 @@ def test_parts_of_a_long_context_are_merged(
         model.extend([(sequence, tokens[:-2])])
         found[device] = np.concatenate([model.extend([(sequence, [t])])[0] for t in tokens[-2:]])
     assert error_of(found["vulkan"], found["cpu"]) <= BOUNDS[quantization]
+
+
+SUBMISSIONS = """
+import sys
+from mlc_llm.model import Model
+from mlc_llm.work import last_work
+model = Model.load(sys.argv[1], device="vulkan")
+for tokens in (40, 1):
+    model.extend([(model.sequence(), [5] * tokens)])
+    print(last_work(model, tokens).submissions)
+"""
+
+
+@pytest.mark.usefixtures("gpu")
+def test_a_prompt_that_takes_long_is_several_submissions(maker: ModelMaker) -> None:
+    command = [sys.executable, "-c", SUBMISSIONS, str(maker.mlc("llama", "q0f16"))]
+    found = []
+    for hidden in ("", "operations=1000000"):
+        environment = os.environ | {"MLC_LLM_VULKAN_HIDE": hidden}
+        found.append(subprocess.check_output(command, env=environment, text=True).split())
+    assert found[0] == ["1", "1"]
+    assert int(found[1][0]) > 1
+    assert found[1][1] == "1"
