@@ -151,7 +151,9 @@ def test_bench_reports(tiny_model: Path, capsys: pytest.CaptureFixture[str]) -> 
     stored = sum(file.stat().st_size for file in tiny_model.glob("params_shard_*.bin"))
     assert report["weight_bytes"] == pytest.approx(stored, rel=0.02)  # vectors become float32
     assert cli.main(["bench", str(tiny_model), *options]) == 0
-    assert capsys.readouterr().out.startswith("prefill ")
+    printed = capsys.readouterr()
+    assert printed.out.startswith("prefill ")
+    assert "round 1 of 1: prefill " in printed.err
 
 
 def test_bench_fits_itself_into_a_short_context(

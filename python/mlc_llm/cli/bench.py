@@ -54,7 +54,11 @@ def run(args: argparse.Namespace) -> int:
 
     with load_engine(args) as engine:
         _shorten(args, engine.plan.context)
-        rounds = [_measure(engine, args, seed) for seed in range(args.rounds)]
+        rounds = []
+        for seed in range(args.rounds):
+            rounds.append(_measure(engine, args, seed))
+            told = "prefill {:.1f}, decode {:.1f} tokens/s".format(*rounds[-1])
+            print(f"round {seed + 1} of {args.rounds}: {told}", file=sys.stderr)
         prefill = max(speed for speed, _ in rounds)
         decode = max(speed for _, speed in rounds)
         # Before the bandwidth is measured: that takes memory of its own.
