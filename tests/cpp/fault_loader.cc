@@ -233,27 +233,23 @@ vkGetInstanceProcAddr(VkInstance instance, const char* name) {
     real.get = reinterpret_cast<PFN_vkGetInstanceProcAddr>(dlsym(library, "vkGetInstanceProcAddr"));
   }
   const auto find = [&](const char* of) { return real.get(instance, of); };
+  const auto load = [&]<typename Function>(Function& function, const char* of) {
+    function = reinterpret_cast<Function>(find(of));
+  };
   if (std::strcmp(name, "vkEnumerateInstanceVersion") == 0 && Fault("old")) return nullptr;
   if (instance != nullptr && real.submit == nullptr) {
-    real.queue_families = reinterpret_cast<PFN_vkGetPhysicalDeviceQueueFamilyProperties>(
-        find("vkGetPhysicalDeviceQueueFamilyProperties"));
-    real.properties = reinterpret_cast<PFN_vkGetPhysicalDeviceProperties2>(
-        find("vkGetPhysicalDeviceProperties2"));
-    real.create_layout =
-        reinterpret_cast<PFN_vkCreateDescriptorSetLayout>(find("vkCreateDescriptorSetLayout"));
-    real.get_device = reinterpret_cast<PFN_vkGetDeviceProcAddr>(find("vkGetDeviceProcAddr"));
-    real.submit = reinterpret_cast<PFN_vkQueueSubmit>(find("vkQueueSubmit"));
-    real.memory = reinterpret_cast<PFN_vkGetPhysicalDeviceMemoryProperties>(
-        find("vkGetPhysicalDeviceMemoryProperties"));
-    real.memory2 = reinterpret_cast<PFN_vkGetPhysicalDeviceMemoryProperties2>(
-        find("vkGetPhysicalDeviceMemoryProperties2"));
-    real.requirements =
-        reinterpret_cast<PFN_vkGetBufferMemoryRequirements>(find("vkGetBufferMemoryRequirements"));
-    real.allocate = reinterpret_cast<PFN_vkAllocateMemory>(find("vkAllocateMemory"));
-    real.free = reinterpret_cast<PFN_vkFreeMemory>(find("vkFreeMemory"));
-    real.create_module = reinterpret_cast<PFN_vkCreateShaderModule>(find("vkCreateShaderModule"));
-    real.create_pipelines =
-        reinterpret_cast<PFN_vkCreateComputePipelines>(find("vkCreateComputePipelines"));
+    load(real.queue_families, "vkGetPhysicalDeviceQueueFamilyProperties");
+    load(real.properties, "vkGetPhysicalDeviceProperties2");
+    load(real.create_layout, "vkCreateDescriptorSetLayout");
+    load(real.get_device, "vkGetDeviceProcAddr");
+    load(real.submit, "vkQueueSubmit");
+    load(real.memory, "vkGetPhysicalDeviceMemoryProperties");
+    load(real.memory2, "vkGetPhysicalDeviceMemoryProperties2");
+    load(real.requirements, "vkGetBufferMemoryRequirements");
+    load(real.allocate, "vkAllocateMemory");
+    load(real.free, "vkFreeMemory");
+    load(real.create_module, "vkCreateShaderModule");
+    load(real.create_pipelines, "vkCreateComputePipelines");
   }
   if (std::strcmp(name, "vkGetDeviceProcAddr") == 0) {
     return reinterpret_cast<PFN_vkVoidFunction>(Address(GetDevice));
