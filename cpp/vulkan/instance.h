@@ -1,5 +1,6 @@
 #pragma once
 
+#include <algorithm>
 #include <array>
 #include <cstdint>
 #include <string>
@@ -32,6 +33,21 @@ struct PhysicalDevice {
   /// All memory is the host's: what it sees, it need not copy.
   bool unified() const {
     return type == VK_PHYSICAL_DEVICE_TYPE_INTEGRATED_GPU || type == VK_PHYSICAL_DEVICE_TYPE_CPU;
+  }
+
+  /// Of what heaps have, what the device may use: of its own memory that in one heap, the most; of
+  /// unified memory all, whoever's the driver says it is. `bytes_of` takes the index of a heap.
+  template <typename BytesOf>
+  std::uint64_t UsableBytes(const BytesOf& bytes_of) const {
+    std::uint64_t usable = 0;
+    for (std::uint32_t heap = 0; heap < memory.memoryHeapCount; ++heap) {
+      if (unified()) {
+        usable += bytes_of(heap);
+      } else if (memory.memoryHeaps[heap].flags & VK_MEMORY_HEAP_DEVICE_LOCAL_BIT) {
+        usable = std::max<std::uint64_t>(usable, bytes_of(heap));
+      }
+    }
+    return usable;
   }
 };
 

@@ -233,18 +233,9 @@ std::uint64_t AvailableMemory(const InstanceFunctions& instance, const PhysicalD
   VkPhysicalDeviceMemoryBudgetPropertiesEXT budget;
   VkPhysicalDeviceMemoryProperties2 properties{.pNext = &budget};
   instance.vkGetPhysicalDeviceMemoryProperties2(physical.handle, &properties);
-  std::uint64_t available = 0;
-  for (std::uint32_t heap = 0; heap < properties.memoryProperties.memoryHeapCount; ++heap) {
-    const VkMemoryHeap& one = properties.memoryProperties.memoryHeaps[heap];
-    const std::uint64_t used = std::min(budget.heapUsage[heap], budget.heapBudget[heap]);
-    const std::uint64_t left = budget.heapBudget[heap] - used;
-    if (physical.unified()) {
-      available += left;
-    } else if (one.flags & VK_MEMORY_HEAP_DEVICE_LOCAL_BIT) {
-      available = std::max(available, left);
-    }
-  }
-  return available;
+  return physical.UsableBytes([&](std::uint32_t heap) {
+    return budget.heapBudget[heap] - std::min(budget.heapUsage[heap], budget.heapBudget[heap]);
+  });
 }
 
 }  // namespace mlc::vulkan

@@ -27,20 +27,6 @@ std::string TypeName(VkPhysicalDeviceType type) {
   }
 }
 
-/// The largest heap of the device's own memory; of unified memory all, whoever's the driver says.
-std::uint64_t DeviceMemory(const PhysicalDevice& device) {
-  const VkPhysicalDeviceMemoryProperties& memory = device.memory;
-  std::uint64_t bytes = 0;
-  for (const VkMemoryHeap& heap : std::span(memory.memoryHeaps).first(memory.memoryHeapCount)) {
-    if (device.unified()) {
-      bytes += heap.size;
-    } else if (heap.flags & VK_MEMORY_HEAP_DEVICE_LOCAL_BIT) {
-      bytes = std::max(bytes, heap.size);
-    }
-  }
-  return bytes;
-}
-
 std::optional<std::uint32_t> FindComputeQueue(const InstanceFunctions& functions,
                                               VkPhysicalDevice handle) {
   std::uint32_t count = 0;
@@ -217,7 +203,8 @@ PhysicalDevice Inspect(const InstanceFunctions& functions, VkPhysicalDevice hand
   device.info.name = name;
   device.info.type = TypeName(core.deviceType);
   device.info.driver = std::string(driver.driverName) + " " + driver.driverInfo;
-  device.info.memory_bytes = DeviceMemory(device);
+  device.info.memory_bytes =
+      device.UsableBytes([&](std::uint32_t heap) { return device.memory.memoryHeaps[heap].size; });
   device.info.subgroup_size = subgroup.subgroupSize;
   device.info.features = ListFeatures(capabilities.features, true);
   device.info.missing = ListFeatures(capabilities.features, false);

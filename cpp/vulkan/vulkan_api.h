@@ -403,11 +403,6 @@ struct VkMemoryBarrier {
   VkAccessFlags srcAccessMask{};
   VkAccessFlags dstAccessMask{};
 };
-using VkMemoryHeapFlags = VkFlags;
-struct VkMemoryHeap {
-  VkDeviceSize size{};
-  VkMemoryHeapFlags flags{};
-};
 using VkMemoryPropertyFlags = VkFlags;
 struct VkMemoryRequirements {
   VkDeviceSize size{};
@@ -513,6 +508,11 @@ struct VkPhysicalDeviceMemoryBudgetPropertiesEXT {
 struct VkMemoryType {
   VkMemoryPropertyFlags propertyFlags{};
   std::uint32_t heapIndex{};
+};
+using VkMemoryHeapFlags = VkFlags;
+struct VkMemoryHeap {
+  VkDeviceSize size{};
+  VkMemoryHeapFlags flags{};
 };
 struct VkPhysicalDeviceMemoryProperties {
   std::uint32_t memoryTypeCount{};
