@@ -109,9 +109,9 @@ OneGroup OneGroupFor(const Device& device, const DeviceKvCache& cache, const Att
   return group;
 }
 
-/// Workgroups that share the tokens of a row, for any step whose ShapeKey is `key`.
-std::uint32_t SplitsFor(std::uint32_t key, std::int32_t window, std::uint32_t split) {
-  const std::uint32_t splits = CeilDivide(key * Size(kPageTokens), split);
+/// Workgroups that share the tokens of a row, in any step with `room` for so many pages of it.
+std::uint32_t SplitsFor(std::uint32_t room, std::int32_t window, std::uint32_t split) {
+  const std::uint32_t splits = CeilDivide(room * Size(kPageTokens), split);
   return window == 0 ? splits : std::min(splits, Size(window - 1) / split + 2);
 }
 
@@ -142,8 +142,6 @@ Attention::Attention(Device& device)
   device.Wait(fence.get());
 }
 
-std::uint32_t Attention::ShapeKey(const Step& step) const { return step.room(); }
-
 void Attention::Record(Recorder& recorder, const AttentionSpec& spec, const DeviceKvCache& cache,
                        const Step& step, std::span<const RowRange> ranges, const Slice& qkv,
                        const Slice* out) const {
@@ -162,7 +160,7 @@ void Attention::RecordOnes(Recorder& recorder, const AttentionSpec& spec,
                            const Slice& qkv, const Slice& out) const {
   const OneGroup group = OneGroupFor(device_, cache, spec);
   const std::uint32_t dim = cache.padded_dim();
-  const std::uint32_t splits = SplitsFor(ShapeKey(step), spec.window, group.split());
+  const std::uint32_t splits = SplitsFor(step.room(), spec.window, group.split());
   // Where a head to a workgroup would make more than can run at once, they share what they read.
   const std::uint32_t busy = device_.software() ? 4 : kBusy;
   const std::uint32_t heads = Size(spec.heads) * splits * range.count <= busy ? 1 : group.heads;

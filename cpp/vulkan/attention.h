@@ -38,10 +38,8 @@ class Attention {
  public:
   explicit Attention(Device& device);
 
-  /// What, besides the rows of each sequence, a recording depends on.
-  std::uint32_t ShapeKey(const Step& step) const;
-
   /// Records Backend::Attend for the rows of `ranges`; each range of a prompt is one sequence.
+  /// Besides the rows, a recording depends on the step's room.
   /// Where a shader may have few buffers, other rows take the kernels of prompts too.
   /// `qkv` and `out` hold all rows of the step; `out` may be null.
   void Record(Recorder& recorder, const AttentionSpec& spec, const DeviceKvCache& cache,

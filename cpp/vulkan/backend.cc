@@ -269,8 +269,7 @@ class VulkanBackend final : public Backend {
 
   /// What a recording of `part` depends on.
   Key KeyOf(std::int32_t part) {
-    Key key = {Size(part), Size(cache_->id()), logit_rows_, attention_.ShapeKey(step_),
-               step_.adjusts()};
+    Key key = {Size(part), Size(cache_->id()), logit_rows_, step_.room(), step_.adjusts()};
     for (const RowRange& range : step_.sequences())
       key.insert(key.end(), {range.count, range.prompt});
     if (recordings_.size() >= kMostRecordings && !recordings_.contains(key)) {

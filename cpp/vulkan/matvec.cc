@@ -47,8 +47,8 @@ Group GroupFor(const Device& device, const DeviceMatrix& matrix) {
   group.subgroups = features.subgroup_shuffle && limits.subgroup_size >= 4 &&
                     (!matrix.quantized() || features.dot_product);
   group.lanes = group.subgroups ? limits.subgroup_size : 32;
-  // A processor that plays a GPU has its invocations take turns: two lane groups, to be tested.
   const bool large = matrix.cols > kLong && limits.shared_bytes >= kLongBytes;
+  // A processor that plays a GPU has its invocations take turns: two lane groups, to be tested.
   const std::uint32_t most =
       device.software() ? 2 * group.lanes : (large ? 2 : 1) * kMostInvocations;
   group.count = std::bit_floor(std::max(1u, std::min(most, limits.invocations) / group.lanes));
