@@ -52,7 +52,7 @@ class Job:
     work: Path
     log: Path
     epoch: int
-    on_line: Callable[[str], None]
+    on_line: Callable[[str], bool | None]
 
     @property
     def repaired(self) -> Path:

@@ -17,7 +17,6 @@ from typing import IO, Any
 from ci import shell
 from ci.errors import FactoryError
 from ci.paths import ROOT
-from ci.smoke import PREFIX
 
 HEARTBEAT_S = 15.0
 TAIL_LINES = 15
@@ -32,11 +31,13 @@ def run_logged(
     phase: str,
     cwd: Path,
     env: Mapping[str, str],
-    on_line: Callable[[str], None] = lambda _line: None,
+    on_line: Callable[[str], bool | None] = lambda _line: None,
     hint: str = "",
     on_failure: Callable[[], None] | None = None,
 ) -> None:
     """Run `command`, append all it prints to `log`, and pass each line to `on_line`.
+
+    The newest line is shown as progress, unless `on_line` returns True: it has said all about it.
 
     Where a shell is wanted (ci/shell.py), a failure opens one; `on_failure` would open another.
 
@@ -74,11 +75,11 @@ def run_logged(
             for line in process.stdout:
                 record.write(line)
                 record.flush()
+                told = on_line(line.rstrip())
                 if line.strip():
                     tail.append(line.rstrip())
-                    if PREFIX not in line:  # of those, `on_line` says more
+                    if not told:
                         heartbeat.note(line.strip())
-                on_line(line.rstrip())
             status = process.wait()
         except BaseException:
             stop(process)

@@ -162,17 +162,18 @@ class SmokeReader:
         self.timeline = timeline
         self.checks: dict[str, Check] = {}
 
-    def read(self, line: str) -> None:
-        """Note the phase or the outcome that `line` tells of."""
+    def read(self, line: str) -> bool:
+        """Note the phase or the outcome that `line` tells of. Return whether that is an outcome."""
         self.timeline.read(line)
         if PREFIX not in line:
-            return
+            return False
         check = Check(**json.loads(line[line.index(PREFIX) + len(PREFIX) :]))
         print(f"  {check.name}: {check.status}", flush=True)
         # What could not run in one place may have run in the other; a failure stays.
         before = self.checks.get(check.name, check)
         keep = before.status == FAILED or check.status == NOT_RUN
         self.checks[check.name] = before if keep else check
+        return True
 
 
 def work_folder(lane: Lane, options: argparse.Namespace) -> Path:

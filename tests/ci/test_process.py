@@ -15,7 +15,7 @@ def run(
     tmp_path: Path,
     code: str,
     *,
-    on_line: Callable[[str], None] = lambda _line: None,
+    on_line: Callable[[str], bool | None] = lambda _line: None,
     hint: str = "",
 ) -> Path:
     log = tmp_path / "build.log"
@@ -70,11 +70,12 @@ def test_quiet_command_is_not_silent(
     assert "some-lane: compile: 0 s ... linking" in capsys.readouterr().err
 
 
-def test_outcome_of_a_smoke_test_is_left_to_whoever_reads_it(
+def test_a_line_that_has_been_told_is_no_progress(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(process, "HEARTBEAT_S", 0.01)
-    run(tmp_path, "print('smoke: {}', flush=True); import time; time.sleep(0.3)")
+    code = "print('smoke: {}', flush=True); import time; time.sleep(0.3)"
+    run(tmp_path, code, on_line=lambda line: "{" in line)
     assert "{" not in capsys.readouterr().err
 
 

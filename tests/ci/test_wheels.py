@@ -189,7 +189,8 @@ def outcome(name: str, status: str) -> str:
 def test_outcomes_of_two_places_are_merged(first: str, second: str, kept: str) -> None:
     reader = SmokeReader(Timeline())
     for status in (first, second):
-        reader.read("some prefix of cibuildwheel: " + outcome("smoke: a", status))
+        assert reader.read("some prefix of cibuildwheel: " + outcome("smoke: a", status))
+    assert not reader.read("some other line")
     assert reader.checks["smoke: a"].status == kept
 
 
