@@ -37,16 +37,14 @@ struct OneShape {
   float rotary_scale, epsilon, scale, softcap;
 };
 
-constexpr std::uint32_t kCounters = 1 << 14;
-
 // Of shaders/attend_one.comp.
 constexpr std::uint32_t kMostInvocations = 512;
 constexpr std::uint32_t kMostHeads = 2;
 constexpr std::uint32_t kBusy = 128;  // workgroups that keep a GPU busy
 constexpr std::uint32_t kMostRounds = 4;
-constexpr std::uint32_t kHeldBytes = 128;  // of keys, and as many of values, as registers go
-constexpr std::uint32_t kNear = 8;         // lanes that share the key of a token
-constexpr std::uint32_t kOneBuffers = 10;
+constexpr std::uint32_t kHeldBytes = 128;        // of keys, and as many of values, as registers go
+constexpr std::uint32_t kNear = 8;               // lanes that share the key of a token
+constexpr std::uint32_t kOneBuffers = 10;        // with the counters
 constexpr std::size_t kPartialBytes = 32 << 20;  // of what splits found, at a time
 
 Program Rotate() { return {spirv::rotate, 7, 7, sizeof(RotateShape)}; }
@@ -130,18 +128,6 @@ std::uint32_t DeviceKvCache::padded_dim() const {
   return static_cast<std::uint32_t>((layout().head_dim + kHeadAlign - 1) / kHeadAlign * kHeadAlign);
 }
 
-Attention::Attention(Device& device)
-    : device_(device),
-      done_(device.memory().Allocate(kCounters * sizeof(std::uint32_t), Place::kDevice)) {
-  ScratchPool scratch;
-  Recorder recorder(device, scratch);
-  recorder.Zero(done_.slice());
-  const Recording zeros = recorder.Finish();
-  const Owned<VkFence> fence = device.MakeFence();
-  device.Submit({&zeros.commands.buffer, 1}, fence.get());
-  device.Wait(fence.get());
-}
-
 void Attention::Record(Recorder& recorder, const AttentionSpec& spec, const DeviceKvCache& cache,
                        const Step& step, std::span<const RowRange> ranges, const Slice& qkv,
                        const Slice* out) const {
@@ -167,15 +153,17 @@ void Attention::RecordOnes(Recorder& recorder, const AttentionSpec& spec,
   const std::uint32_t shared_heads = Size(spec.heads / spec.kv_heads);
   const std::uint32_t blocks = Size(spec.kv_heads) * CeilDivide(shared_heads, heads);
   const bool norms = spec.q_norm != nullptr;
+  const bool overlaps = device_.overlaps() && range.count == 1;
   const Slice& frequencies = SliceOf(*spec.inverse_frequencies);
   const Kernel& kernel = device_.GetKernel(
-      {group.subgroups ? spirv::attend_one : spirv::attend_one_plain, kOneBuffers,
-       1u << 1 | 1u << 2 | 1u << 6 | 1u << 8 | 1u << 9, sizeof(OneShape), group.subgroups},
+      {group.subgroups ? spirv::attend_one : spirv::attend_one_plain, kOneBuffers - 1,
+       1u << 1 | 1u << 2 | 1u << 6 | 1u << 8, sizeof(OneShape), group.subgroups, true, overlaps},
       {group.lanes * group.count, group.lanes, cache.layout().half, norms, spec.softcap > 0,
-       Size(spec.window), shared_heads, heads, dim, group.rounds, group.wide});
+       Size(spec.window), shared_heads, heads, dim, group.rounds, group.wide,
+       overlaps ? device_.patience() : 0});
   const std::size_t row_bytes = std::size_t{blocks} * splits * heads * (dim + 2) * sizeof(float);
   const auto rows_at_once = static_cast<std::uint32_t>(std::max<std::size_t>(
-      1, std::min<std::size_t>(kCounters / blocks, kPartialBytes / row_bytes)));
+      1, std::min<std::size_t>(ScratchPool::kOwnCounters / blocks, kPartialBytes / row_bytes)));
   for (std::uint32_t first = 0; first < range.count; first += rows_at_once) {
     const std::uint32_t rows = std::min(rows_at_once, range.count - first);
     const Slice partial = recorder.Scratch(ScratchPool::kAttention, rows * row_bytes);
@@ -183,7 +171,7 @@ void Attention::RecordOnes(Recorder& recorder, const AttentionSpec& spec,
         kernel,
         {qkv, cache.Keys(spec.layer), cache.Values(spec.layer), frequencies,
          norms ? SliceOf(*spec.q_norm) : frequencies, norms ? SliceOf(*spec.k_norm) : frequencies,
-         out, step.slice(), partial, done_.slice()},
+         out, step.slice(), partial},
         OneShape{range.first + first, Size(spec.kv_heads), Size(spec.head_dim),
                  Size(spec.rotary_dim), step.first_page(range.sequence + first), step.room(),
                  spec.rotary_scale, spec.norm_epsilon, spec.scale, spec.softcap},

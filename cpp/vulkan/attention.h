@@ -36,7 +36,7 @@ class DeviceKvCache final : public mlc::KvCache {
 /// Attention over the paged cache.
 class Attention {
  public:
-  explicit Attention(Device& device);
+  explicit Attention(Device& device) : device_(device) {}
 
   /// Records Backend::Attend for the rows of `ranges`; each range of a prompt is one sequence.
   /// Besides the rows, a recording depends on the step's room.
@@ -55,7 +55,6 @@ class Attention {
                     const Slice* out) const;
 
   Device& device_;
-  Allocation done_;  ///< zero between dispatches: how many workgroups have done their part
 };
 
 }  // namespace mlc::vulkan

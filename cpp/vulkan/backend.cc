@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <map>
 #include <optional>
+#include <stdexcept>
+#include <string>
 #include <utility>
 #include <vector>
 
@@ -259,6 +261,15 @@ class VulkanBackend final : public Backend {
     }
     work_.submissions += std::ssize(submissions);
     device_->Wait(fence_.get());
+    if (!scratch_.TakeFailure()) return;
+    device_->StopOverlapping();
+    recordings_.clear();
+    copy_ = {};
+    throw std::runtime_error(
+        "The driver of " + device_->physical().info.name +
+        " ran a dispatch before the one that it waits for, so that a result is lost. From now on "
+        "none relies on their order. Try again; MLC_LLM_VULKAN_HIDE=overlapping-dispatches avoids "
+        "this from the beginning.");
   }
 
   struct Recorded {

@@ -43,6 +43,14 @@ class Device {
   /// Whether the driver has given the device up; whoever comes next must open it anew.
   bool lost() const { return lost_; }
 
+  /// Whether dispatches overlap (Recorder). Where they turned out not to start in order, no more.
+  bool overlaps() const { return features().overlapping_dispatches && !disorderly_; }
+  void StopOverlapping() { disorderly_ = true; }
+
+  /// How often a dispatch looks whether the one before it is done, before it gives up: for a second
+  /// or so. Mesa's software driver ends every loop after 65535 rounds.
+  std::uint32_t patience() const { return software() ? 1 << 15 : 1 << 20; }
+
   /// Takes over a handle that one of this device's vkCreate functions made.
   template <typename Handle>
   Owned<Handle> Own(Handle handle,
@@ -77,6 +85,7 @@ class Device {
   VkQueue queue_ = nullptr;
   std::mutex queue_mutex_;
   std::atomic<bool> lost_ = false;
+  std::atomic<bool> disorderly_ = false;
   std::unique_ptr<Memory> memory_;
   std::unique_ptr<PipelineCache> pipeline_cache_;
   std::mutex kernels_mutex_;

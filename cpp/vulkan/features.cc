@@ -21,6 +21,7 @@ constexpr NamedFeature kFeatures[] = {
     {"integer-dot-product", &Features::dot_product},
     {"cooperative-matrix", &Features::cooperative_matrix},
     {"memory-budget", &Features::memory_budget},
+    {"overlapping-dispatches", &Features::overlapping_dispatches},
 };
 
 struct NamedLimit {

@@ -18,6 +18,7 @@ struct Features {
   bool dot_product = false;  ///< of four int8
   bool cooperative_matrix = false;
   bool memory_budget = false;
+  bool overlapping_dispatches = false;  ///< a queue starts workgroups in order: see Recorder
 };
 
 /// Limits that kernels and weights must respect.
@@ -30,6 +31,7 @@ struct Limits {
   std::uint32_t buffers = 0;       ///< of one shader
   std::uint64_t operations = 0;    ///< of one submission: drivers end what takes seconds
   std::uint32_t alignment = 0;     ///< of a binding's offset
+  std::uint32_t processors = 0;    ///< that run workgroups, where the driver tells
   std::uint32_t subgroup_size = 0;
   std::uint32_t min_subgroup_size = 0;
   std::uint32_t max_subgroup_size = 0;

@@ -11,8 +11,10 @@ namespace {
 constexpr std::uint32_t kMostColumns = 8;
 constexpr std::uint32_t kMostInvocations = 512;
 // So many values of x take long to stage: more invocations share that, and fewer workgroups do it.
-// They stage at least 16 bytes each at a time.
+// They stage at least 16 bytes each at a time. So it is where a workgroup has a processor to
+// itself.
 constexpr std::uint32_t kLong = 8192, kLongBytes = 32768;
+constexpr std::uint32_t kMostBlocks = 64;
 
 struct StageShape {
   std::uint32_t cols, first_x;
@@ -37,7 +39,7 @@ struct Group {
 
 /// What a workgroup computes at a time.
 struct Tile {
-  std::uint32_t rows = 0, columns = 0, piece = 0;
+  std::uint32_t rows = 0, columns = 0, piece = 0, blocks = 1;
 };
 
 Group GroupFor(const Device& device, const DeviceMatrix& matrix) {
@@ -47,7 +49,8 @@ Group GroupFor(const Device& device, const DeviceMatrix& matrix) {
   group.subgroups = features.subgroup_shuffle && limits.subgroup_size >= 4 &&
                     (!matrix.quantized() || features.dot_product);
   group.lanes = group.subgroups ? limits.subgroup_size : 32;
-  const bool large = matrix.cols > kLong && limits.shared_bytes >= kLongBytes;
+  const bool large =
+      (matrix.cols > kLong || device.overlaps()) && limits.shared_bytes >= kLongBytes;
   // A processor that plays a GPU has its invocations take turns: two lane groups, to be tested.
   const std::uint32_t most =
       device.software() ? 2 * group.lanes : (large ? 2 : 1) * kMostInvocations;
@@ -62,7 +65,7 @@ std::uint32_t SharedBytes(const DeviceMatrix& matrix, const Group& group, const 
   const std::uint32_t padded = (tile.piece + 7) / 8 * 8 + (matrix.quantized() ? 2 : 4);
   const std::uint32_t staged = tile.columns * vectors * padded * 16;
   const std::uint32_t scales = matrix.quantized() ? tile.columns * tile.piece * 8 : 0;
-  const std::uint32_t sums = (tile.rows * tile.columns + 1) * group.count * 4;
+  const std::uint32_t sums = (tile.blocks * tile.rows * tile.columns + 1) * group.count * 4;
   return staged + scales + sums + (group.subgroups ? 0 : group.lanes * group.count * 4);
 }
 
@@ -82,11 +85,21 @@ void Fit(const Device& device, const DeviceMatrix& matrix, const Group& group, T
   }
 }
 
-Program ProgramFor(const DeviceMatrix& matrix, const Group& group) {
+/// Gives `tile` as many blocks as let each processor have one workgroup.
+void Share(const Device& device, const DeviceMatrix& matrix, const Group& group, Tile& tile) {
+  const std::uint32_t rows = group.count / group.span * tile.rows;
+  const std::uint32_t all = CeilDivide(matrix.parts.front().rows, rows);
+  tile.blocks = std::min(CeilDivide(all, device.limits().processors), kMostBlocks);
+  while (SharedBytes(matrix, group, tile) > device.limits().shared_bytes) --tile.blocks;
+}
+
+Program ProgramFor(const DeviceMatrix& matrix, const Group& group, bool overlaps) {
   const auto& module = matrix.quantized()
                            ? (group.subgroups ? spirv::matvec_q4 : spirv::matvec_q4_plain)
                            : (group.subgroups ? spirv::matvec_float : spirv::matvec_float_plain);
-  return {module, kProductBuffers, kProductWritten, sizeof(ProductShape), group.subgroups};
+  const bool counters = true;
+  return {module,          kProductBuffers, kProductWritten, sizeof(ProductShape),
+          group.subgroups, counters,        overlaps};
 }
 
 /// What shaders/matvec.comp takes in the place of x and of the norm.
@@ -124,19 +137,22 @@ void RecordMatvec(Recorder& recorder, const Product& product, const RowRange& ra
   // Sums of several columns take the registers of half of the invocations.
   const Group group = tile.columns > 1 ? staging.AtMost(kMostInvocations) : staging;
   Fit(device, matrix, group, tile);
-  const std::uint32_t ahead = matrix.quantized() && tile.columns == 1 ? 2 : 1;
+  const bool overlaps = device.overlaps() && tile.columns == 1 && tile.piece == matrix.units();
+  if (overlaps) Share(device, matrix, group, tile);
+  // Who asks early while another dispatch runs has less to wait for, and registers are few.
+  const std::uint32_t ahead = tile.columns == 1 && matrix.quantized() != overlaps ? 2 : 1;
   const bool norm = product.norm != nullptr;
   const bool prepared = tile.columns > 1 && (matrix.quantized() || norm);
   Staged in{product.x, product.norm_or_any()};
   if (prepared) in = RecordStage(recorder, product, range, staging);
   const bool aligned = prepared || matrix.cols % 4 == 0;
-  const Kernel& kernel =
-      device.GetKernel(ProgramFor(matrix, group),
-                       {group.lanes * group.count, group.lanes, group.span, tile.rows, tile.columns,
-                        matrix.units(), tile.piece, static_cast<std::uint32_t>(matrix.encoding),
-                        product.shader_epilogue(), norm, aligned, prepared, ahead});
+  const Kernel& kernel = device.GetKernel(
+      ProgramFor(matrix, group, overlaps),
+      {group.lanes * group.count, group.lanes, group.span, tile.rows, tile.columns, matrix.units(),
+       tile.piece, static_cast<std::uint32_t>(matrix.encoding), product.shader_epilogue(), norm,
+       aligned, prepared, ahead, overlaps ? device.patience() : 0, tile.blocks});
   RecordParts(recorder, kernel, product, range, in.x, in.scales,
-              {group.count / group.span * tile.rows, tile.columns});
+              {group.count / group.span * tile.rows * tile.blocks, tile.columns});
 }
 
 }  // namespace mlc::vulkan

@@ -129,6 +129,7 @@ Features ReadFeatures(const FeatureChain& chain, const VkPhysicalDeviceSubgroupP
 PhysicalDevice Inspect(const InstanceFunctions& functions, VkPhysicalDevice handle,
                        std::string* reason) {
   VkPhysicalDeviceSubgroupSizeControlProperties sizes;
+  VkPhysicalDeviceShaderSMBuiltinsPropertiesNV processors;
   VkPhysicalDeviceMaintenance3Properties maintenance3;
   VkPhysicalDeviceSubgroupProperties subgroup{.pNext = &maintenance3};
   VkPhysicalDeviceDriverProperties driver{.pNext = &subgroup};
@@ -155,7 +156,12 @@ PhysicalDevice Inspect(const InstanceFunctions& functions, VkPhysicalDevice hand
   const Extensions extensions(functions, handle);
   FeatureChain chain(extensions);
   functions.vkGetPhysicalDeviceFeatures2(handle, &chain.core);
-  if (chain.subgroup_size.subgroupSizeControl) maintenance3.pNext = &sizes;
+  void** next = &maintenance3.pNext;
+  if (chain.subgroup_size.subgroupSizeControl) {
+    *next = &sizes;
+    next = &sizes.pNext;
+  }
+  if (extensions.Offers(VK_NV_SHADER_SM_BUILTINS_EXTENSION_NAME)) *next = &processors;
   properties.pNext = &driver;
   functions.vkGetPhysicalDeviceProperties2(handle, &properties);
 
@@ -169,6 +175,9 @@ PhysicalDevice Inspect(const InstanceFunctions& functions, VkPhysicalDevice hand
 
   Capabilities& capabilities = device.capabilities;
   capabilities.features = ReadFeatures(chain, subgroup, sizes, extensions);
+  // Nothing tells it but the name of the driver.
+  capabilities.features.overlapping_dispatches =
+      driver.driverID == VK_DRIVER_ID_NVIDIA_PROPRIETARY && processors.shaderSMCount > 0;
   capabilities.limits = {
       .buffer_range = core.limits.maxStorageBufferRange,
       .allocation = maintenance3.maxMemoryAllocationSize,
@@ -182,6 +191,7 @@ PhysicalDevice Inspect(const InstanceFunctions& functions, VkPhysicalDevice hand
                         ? kFastOperations
                         : kOperations,
       .alignment = static_cast<std::uint32_t>(core.limits.minStorageBufferOffsetAlignment),
+      .processors = processors.shaderSMCount,
       .subgroup_size = subgroup.subgroupSize,
       .min_subgroup_size = subgroup.subgroupSize,
       .max_subgroup_size = subgroup.subgroupSize};

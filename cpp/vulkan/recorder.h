@@ -37,13 +37,30 @@ class ScratchPool {
   /// Uses that may be alive at the same time.
   enum Slot : std::size_t { kDelta, kMatMul, kAttention, kRanking, kSlots };
 
+  /// Counters, from the last one down, that are a kernel's own. It leaves them at zero.
+  static constexpr std::uint32_t kOwnCounters = 1 << 14;
+
+  /// Whether a dispatch waited in vain for the one before it, since the last call. If so, what the
+  /// recordings computed is wrong.
+  bool TakeFailure();
+
  private:
   friend class Recorder;
+  void EnsureCounters(Device& device);
+
   std::array<std::shared_ptr<const Allocation>, kSlots> slots_;
+  std::shared_ptr<const Allocation> counters_, failed_;  ///< made when they are needed
 };
 
 /// Records dispatches and copies in the order of its calls; the device sees that order wherever
 /// memory makes it matter. Between two that share no memory, or only read it, there is no barrier.
+///
+/// Nor is there one between two that overlap: the second waits for the first by itself, after it
+/// has asked for what it knows without it (shaders/overlap.glsl). Whatever the first waited for is
+/// done then as well. This counts on a queue that starts the workgroups of a dispatch before those
+/// of the next, so that those who wait are never in the way of those whom they wait for. Vulkan
+/// does not promise that: Features::overlapping_dispatches says where it is so, and workgroups do
+/// not wait for ever.
 class Recorder {
  public:
   /// What was submitted before counts as written: the recording begins with a barrier.
@@ -79,13 +96,17 @@ class Recorder {
   struct Range {
     VkBuffer buffer;
     VkDeviceSize begin, end;
+    bool overlaps = false;  ///< used by a dispatch that the next one can wait for
   };
 
   void DispatchBytes(const Kernel& kernel, std::initializer_list<Slice> buffers,
                      std::span<const std::byte> push, Groups groups);
   VkDescriptorSet MakeSet(const Kernel& kernel, std::initializer_list<Slice> buffers);
-  void Use(const Slice& slice, bool writes);
-  void EnsureOrder();
+  void Use(const Slice& slice, bool writes, bool overlaps);
+  void EnsureOrder(bool overlaps);
+  void CopyUnordered(const Slice& from, const Slice& to);
+  void Keep(const std::shared_ptr<const Allocation>& memory);
+  Overlap NextTurn(Groups groups);
   void Barrier(bool transfer);
 
   Device& device_;
@@ -95,6 +116,9 @@ class Recorder {
   std::uint32_t sets_left_ = 0;  ///< in the last of the pools
 
   bool transferred_ = false;  ///< the last command was a copy
+
+  std::uint32_t turn_ = 0;    ///< of the last dispatch that overlaps
+  std::uint32_t before_ = 0;  ///< its workgroups, unless a barrier came after it
 
   // Since the last barrier; and of the command to come.
   std::vector<Range> read_, written_;

@@ -24,6 +24,7 @@ inline constexpr std::uint32_t VK_MAX_EXTENSION_NAME_SIZE = 256;
 inline constexpr std::uint32_t VK_MAX_MEMORY_HEAPS = 16;
 inline constexpr std::uint32_t VK_MAX_MEMORY_TYPES = 32;
 inline constexpr std::uint32_t VK_MAX_PHYSICAL_DEVICE_NAME_SIZE = 256;
+inline constexpr char VK_NV_SHADER_SM_BUILTINS_EXTENSION_NAME[] = "VK_NV_shader_sm_builtins";
 inline constexpr std::uint32_t VK_TRUE = 1;
 inline constexpr std::uint32_t VK_UUID_SIZE = 16;
 inline constexpr std::uint64_t VK_WHOLE_SIZE = (~0ULL);
@@ -68,6 +69,9 @@ enum VkDebugUtilsMessageTypeFlagBitsEXT : std::uint32_t {
 };
 enum VkDescriptorType : std::int32_t {
   VK_DESCRIPTOR_TYPE_STORAGE_BUFFER = 7,
+};
+enum VkDriverId : std::int32_t {
+  VK_DRIVER_ID_NVIDIA_PROPRIETARY = 4,
 };
 enum VkResult : std::int32_t {
   VK_ERROR_DEVICE_LOST = -4,
@@ -160,6 +164,7 @@ enum VkStructureType : std::int32_t {
   VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_MEMORY_PROPERTIES_2 = 1000059006,
   VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_PROPERTIES_2 = 1000059001,
   VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_SHADER_INTEGER_DOT_PRODUCT_FEATURES = 1000280000,
+  VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_SHADER_SM_BUILTINS_PROPERTIES_NV = 1000154001,
   VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_SUBGROUP_PROPERTIES = 1000094000,
   VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_SUBGROUP_SIZE_CONTROL_FEATURES = 1000225002,
   VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_SUBGROUP_SIZE_CONTROL_PROPERTIES = 1000225000,
@@ -416,7 +421,6 @@ struct VkPhysicalDeviceCooperativeMatrixFeaturesKHR {
   VkBool32 cooperativeMatrix{};
   VkBool32 cooperativeMatrixRobustBufferAccess{};
 };
-enum VkDriverId : std::int32_t {};
 struct VkConformanceVersion {
   std::uint8_t major{};
   std::uint8_t minor{};
@@ -661,6 +665,12 @@ struct VkPhysicalDeviceShaderIntegerDotProductFeatures {
   VkStructureType sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_SHADER_INTEGER_DOT_PRODUCT_FEATURES;
   void* pNext{};
   VkBool32 shaderIntegerDotProduct{};
+};
+struct VkPhysicalDeviceShaderSMBuiltinsPropertiesNV {
+  VkStructureType sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_SHADER_SM_BUILTINS_PROPERTIES_NV;
+  void* pNext{};
+  std::uint32_t shaderSMCount{};
+  std::uint32_t shaderWarpsPerSM{};
 };
 using VkSubgroupFeatureFlags = VkFlags;
 struct VkPhysicalDeviceSubgroupProperties {

@@ -8,6 +8,8 @@
 //   own=BYTES      that much of its memory is the device's own, and the rest is the host's
 //   buffers=N      a shader may have no more storage buffers than that
 //   subgroups=N    a workgroup may have no more subgroups of a size that is asked for than that
+//   overlaps=N     the driver says that it is NVIDIA's, and that the device has N processors
+//   skip=N         so it does, and one dispatch that another one waits for never runs
 //   any-size       no shader that uses subgroups compiles, unless it asks for a size of them
 
 #include <dlfcn.h>
@@ -18,7 +20,7 @@
 #include <set>
 #include <string>
 
-#include "vulkan/vulkan_api.h"
+#include "vulkan/kernel.h"
 
 namespace {
 
@@ -38,6 +40,9 @@ struct Real {
   PFN_vkCreateDescriptorSetLayout create_layout = nullptr;
   PFN_vkCreateShaderModule create_module = nullptr;
   PFN_vkCreateComputePipelines create_pipelines = nullptr;
+  PFN_vkEnumerateDeviceExtensionProperties extensions = nullptr;
+  PFN_vkCmdPushConstants push = nullptr;
+  PFN_vkCmdDispatch dispatch = nullptr;
 };
 
 Real real;
@@ -45,6 +50,7 @@ std::uint64_t submissions = 0, allocated = 0;
 std::set<VkQueue> lost;
 std::map<VkDeviceMemory, std::uint64_t> sizes;
 std::set<VkShaderModule> with_subgroups;
+bool skips = false, skipped = false;
 
 /// The number of the fault `name`, or 0 where another fault is asked for.
 std::uint64_t Fault(const std::string& name) {
@@ -52,6 +58,34 @@ std::uint64_t Fault(const std::string& name) {
   const std::string fault = variable == nullptr ? "" : variable;
   if (fault == name) return 1;
   return fault.starts_with(name + "=") ? std::stoull(fault.substr(name.size() + 1)) : 0;
+}
+
+std::uint64_t Processors() { return Fault("overlaps") + Fault("skip"); }
+
+/// Those that there are, and VK_NV_shader_sm_builtins.
+VkResult Extensions(VkPhysicalDevice device, const char* layer, std::uint32_t* count,
+                    VkExtensionProperties* extensions) {
+  if (extensions != nullptr) --*count;
+  const VkResult result = real.extensions(device, layer, count, extensions);
+  if (extensions != nullptr) {
+    extensions[*count] = {};
+    std::strcpy(extensions[*count].extensionName, VK_NV_SHADER_SM_BUILTINS_EXTENSION_NAME);
+  }
+  ++*count;
+  return result;
+}
+
+void PushConstants(VkCommandBuffer commands, VkPipelineLayout layout, VkShaderStageFlags stages,
+                   std::uint32_t offset, std::uint32_t size, const void* values) {
+  real.push(commands, layout, stages, offset, size, values);
+  const auto* const overlap = static_cast<const Overlap*>(values);
+  skips = offset > 0 && size == sizeof(Overlap) && overlap->turn == 2 && !skipped;
+}
+
+void Dispatch(VkCommandBuffer commands, std::uint32_t x, std::uint32_t y, std::uint32_t z) {
+  if (!skips) real.dispatch(commands, x, y, z);
+  skipped = skipped || skips;
+  skips = false;
 }
 
 void QueueFamilies(VkPhysicalDevice device, std::uint32_t* count,
@@ -73,6 +107,14 @@ void Properties(VkPhysicalDevice device, VkPhysicalDeviceProperties2* properties
     Link* next;
   };
   for (auto* link = reinterpret_cast<Link*>(properties); link != nullptr; link = link->next) {
+    if (link->type == VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_DRIVER_PROPERTIES && Processors()) {
+      reinterpret_cast<VkPhysicalDeviceDriverProperties*>(link)->driverID =
+          VK_DRIVER_ID_NVIDIA_PROPRIETARY;
+    }
+    if (link->type == VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_SHADER_SM_BUILTINS_PROPERTIES_NV) {
+      reinterpret_cast<VkPhysicalDeviceShaderSMBuiltinsPropertiesNV*>(link)->shaderSMCount =
+          static_cast<std::uint32_t>(Processors());
+    }
     if (link->type == VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_SUBGROUP_SIZE_CONTROL_PROPERTIES &&
         Fault("subgroups")) {
       reinterpret_cast<VkPhysicalDeviceSubgroupSizeControlProperties*>(link)
@@ -210,9 +252,13 @@ void* Replacement(const char* name) {
   if (is("vkCreateComputePipelines") && (Fault("any-size") || Fault("subgroups"))) {
     return Address(CreatePipelines);
   }
-  if (is("vkGetPhysicalDeviceProperties2") && (Fault("buffers") || Fault("subgroups"))) {
+  if (is("vkGetPhysicalDeviceProperties2") &&
+      (Fault("buffers") || Fault("subgroups") || Processors())) {
     return Address(Properties);
   }
+  if (is("vkEnumerateDeviceExtensionProperties") && Processors()) return Address(Extensions);
+  if (is("vkCmdPushConstants") && Fault("skip")) return Address(PushConstants);
+  if (is("vkCmdDispatch") && Fault("skip")) return Address(Dispatch);
   if (is("vkCreateDescriptorSetLayout") && Fault("buffers")) return Address(CreateLayout);
   return nullptr;
 }
@@ -249,6 +295,9 @@ vkGetInstanceProcAddr(VkInstance instance, const char* name) {
     load(real.allocate, "vkAllocateMemory");
     load(real.free, "vkFreeMemory");
     load(real.create_module, "vkCreateShaderModule");
+    load(real.extensions, "vkEnumerateDeviceExtensionProperties");
+    load(real.push, "vkCmdPushConstants");
+    load(real.dispatch, "vkCmdDispatch");
     load(real.create_pipelines, "vkCreateComputePipelines");
   }
   if (std::strcmp(name, "vkGetDeviceProcAddr") == 0) {

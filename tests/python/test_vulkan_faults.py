@@ -1,7 +1,4 @@
-"""What goes wrong on a Vulkan device: told in one sentence, and survived.
-
-The faults come from tests/cpp/fault_loader.cc, a Vulkan loader that the test build makes.
-"""
+"""What goes wrong on a Vulkan device: told in one sentence, and survived."""
 
 from __future__ import annotations
 
@@ -11,10 +8,10 @@ import sys
 from pathlib import Path
 
 import pytest
+from vulkan_faults import fault
 
 from mlc_llm import list_devices
 
-LOADER = Path(__file__).parents[2] / "build/tests/cmake/tests/cpp/libfault_loader.so"
 REQUIRED = os.environ.get("MLC_LLM_REQUIRE_VULKAN") == "1"
 
 LOST = """
@@ -38,21 +35,19 @@ with MLCEngine(sys.argv[1], "vulkan") as engine:
 
 @pytest.fixture(autouse=True)
 def _needs() -> None:
-    missing = "" if LOADER.is_file() else f"{LOADER} is made by `nox -s tests` alone"
-    if not any(device.id != "cpu" for device in list_devices()):
-        missing = "there is no Vulkan device"
-    if missing and REQUIRED:
-        pytest.fail(f"MLC_LLM_REQUIRE_VULKAN=1, but {missing}")
-    if missing:
-        pytest.skip(missing)
+    if any(device.id != "cpu" for device in list_devices()):
+        return
+    if REQUIRED:
+        pytest.fail("MLC_LLM_REQUIRE_VULKAN=1, but there is no Vulkan device")
+    pytest.skip("there is no Vulkan device")
 
 
-def run(fault: str, *arguments: str | Path, folder: Path) -> subprocess.CompletedProcess[str]:
-    """Run Python outside the checkout, with a Vulkan loader that has `fault`."""
+def run(name: str, *arguments: str | Path, folder: Path) -> subprocess.CompletedProcess[str]:
+    """Run Python outside the checkout, with a Vulkan loader that has the fault `name`."""
     return subprocess.run(
         [sys.executable, *map(str, arguments)],
         cwd=folder,
-        env=os.environ | {"MLC_LLM_VULKAN_LOADER": str(LOADER), "MLC_LLM_FAULT": fault},
+        env=os.environ | fault(name),
         capture_output=True,
         text=True,
         check=False,
@@ -60,15 +55,15 @@ def run(fault: str, *arguments: str | Path, folder: Path) -> subprocess.Complete
 
 
 @pytest.mark.parametrize(
-    ("fault", "reason"),
+    ("name", "reason"),
     [
         ("old", "The Vulkan loader is older than version 1.1: update it."),
         ("no-compute", "has no compute queue: use another one."),
         ("buffers=6", "shows a shader at most 6 buffers, and 7 are needed: use another one."),
     ],
 )
-def test_there_is_a_reason_for_no_device(fault: str, reason: str, tmp_path: Path) -> None:
-    done = run(fault, "-m", "mlc_llm", "devices", folder=tmp_path)
+def test_there_is_a_reason_for_no_device(name: str, reason: str, tmp_path: Path) -> None:
+    done = run(name, "-m", "mlc_llm", "devices", folder=tmp_path)
     assert done.returncode == 0, done.stderr
     last = done.stdout.splitlines()[-1]
     assert last.startswith("vulkan     none: ")
@@ -96,13 +91,25 @@ def test_a_lost_device_ends_the_request_alone(
     assert learnt[40:].startswith(said.removeprefix("said "))
 
 
+def test_a_dispatch_that_waits_in_vain_ends_the_request_alone(
+    tiny_model: Path, learnt: str, tmp_path: Path
+) -> None:
+    done = run("skip=3", "-c", LOST, tiny_model, learnt[:40], folder=tmp_path)
+    assert done.returncode == 0, done.stderr
+    failed, *said = done.stdout.splitlines()
+    assert failed.startswith("failed The driver of ")
+    assert "MLC_LLM_VULKAN_HIDE=overlapping-dispatches" in failed
+    assert len(said) == 2
+    assert all(learnt[40:].startswith(line.removeprefix("said ")) for line in said)
+
+
 @pytest.mark.parametrize("megabytes", [0, 1])
 def test_too_little_memory_is_told_with_numbers(
     megabytes: int, tiny_model: Path, learnt: str, tmp_path: Path
 ) -> None:
     arguments = ("generate", tiny_model, "--device", "vulkan", "--prompt", learnt[:40])
-    fault = f"memory={(megabytes << 20) + 1}"
-    done = run(fault, "-m", "mlc_llm", *arguments, folder=tmp_path)
+    name = f"memory={(megabytes << 20) + 1}"
+    done = run(name, "-m", "mlc_llm", *arguments, folder=tmp_path)
     assert done.returncode == 1
     (line,) = [line for line in done.stderr.splitlines() if line.startswith("mlc_llm: ")]
     assert "Vulkan cannot allocate " in line
@@ -110,18 +117,18 @@ def test_too_little_memory_is_told_with_numbers(
     assert "Use a model or a context that fits" in line
 
 
-@pytest.mark.parametrize("fault", ["buffers=7", "subgroups=4", "any-size", "own=1"])
+@pytest.mark.parametrize("name", ["buffers=7", "subgroups=4", "any-size", "own=1"])
 def test_what_a_device_does_not_promise_is_not_used(
-    fault: str, tiny_model: Path, learnt: str, tmp_path: Path
+    name: str, tiny_model: Path, learnt: str, tmp_path: Path
 ) -> None:
     device = next(device for device in list_devices() if device.id != "cpu")
     one_size = "subgroup-size-control" not in device.features
-    if one_size and fault in ("subgroups=4", "any-size"):
+    if one_size and name in ("subgroups=4", "any-size"):
         pytest.skip("the device has one size of subgroups")
-    if fault == "own=1" and device.type == "discrete":
+    if name == "own=1" and device.type == "discrete":
         pytest.skip("the device's memory is all its own")
     arguments = ("generate", tiny_model, "--device", "vulkan", "--prompt", learnt[:40])
-    done = run(fault, "-m", "mlc_llm", *arguments, "--temperature", "0", folder=tmp_path)
+    done = run(name, "-m", "mlc_llm", *arguments, "--temperature", "0", folder=tmp_path)
     assert done.returncode == 0, done.stderr
     assert done.stdout.strip()
     assert learnt[40:].startswith(done.stdout.rstrip("\n"))

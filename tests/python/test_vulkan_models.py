@@ -21,6 +21,7 @@ import numpy as np
 import pytest
 from model_cases import CASES, ModelMaker, error_of, make_tokens
 from reference import Reference
+from vulkan_faults import fault
 from vulkan_layers import validation
 from vulkan_worker import LENGTH, START, TOKENS
 
@@ -36,13 +37,17 @@ BOUNDS = {"q0f32": 1e-4, "q0f16": 5e-3, "q4f16_1": 5e-3, "q4f32_1": 1e-3}
 MATRIX_BOUND = 5e-2
 EVERYTHING = (
     "subgroup-shuffle,subgroup-size-control,storage-16bit,storage-8bit,float16,"
-    "integer-dot-product,cooperative-matrix,memory-budget,"
+    "integer-dot-product,cooperative-matrix,memory-budget,overlapping-dispatches,"
     "buffer-range=16384,invocations=128,shared-bytes=16384,operations=100000"
 )
 HIDDEN = {"used": "", "hidden": EVERYTHING}
-# (fast paths, case, quantization): without them one quantization each, in turn.
+OVERLAPS = "overlaps=3"  # the fault that makes dispatches overlap on any device
+# (fast paths, case, quantization): without them, and with dispatches that overlap, one quantization
+# each, in turn.
 RUNS = [("used", case, name) for case in CASES for name in BOUNDS] + [
-    ("hidden", case, name) for case, name in zip(CASES, itertools.cycle(BOUNDS), strict=False)
+    (paths, case, name)
+    for paths in ("hidden", "overlapping")
+    for case, name in zip(CASES, itertools.cycle(BOUNDS), strict=False)
 ]
 Logits = dict[str, "NDArray[Any]"]
 
@@ -78,13 +83,15 @@ def logits_of(
     maker: ModelMaker,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Callable[[str], Logits]:
-    """What the device computes with fast paths used or hidden, by "case:quantization:way"."""
+    """What the device computes by the fast paths of RUNS, by "case:quantization:way"."""
 
     @cache
     def compute_all(paths: str) -> Logits:
         runs = [run[1:] for run in RUNS if run[0] == paths]
         models = {":".join(run): str(maker.mlc(*run)) for run in runs}
         out = tmp_path_factory.mktemp("logits") / "logits.npz"
+        if paths == "overlapping":
+            return compute(models, out, **fault(OVERLAPS))
         return compute(models, out, MLC_LLM_VULKAN_HIDE=HIDDEN[paths])
 
     return compute_all
@@ -168,3 +175,29 @@ def test_a_prompt_that_takes_long_is_several_submissions(maker: ModelMaker) -> N
     assert found[0] == ["1", "1"]
     assert int(found[1][0]) > 1
     assert found[1][1] == "1"
+
+
+WORK = """
+import sys
+from mlc_llm.model import Model
+from mlc_llm.work import last_work
+model = Model.load(sys.argv[1], device="vulkan")
+sequence = model.sequence()
+for tokens in ([5] * 9, [5]):
+    model.extend([(sequence, tokens)])
+work = last_work(model, 9)
+print(work.dispatches, work.barriers)
+"""
+
+
+@pytest.mark.usefixtures("gpu")
+def test_dispatches_that_overlap_have_no_barrier_between(maker: ModelMaker) -> None:
+    command = [sys.executable, "-c", WORK, str(maker.mlc("llama", "q0f16"))]
+    hidden = {"MLC_LLM_VULKAN_HIDE": "overlapping-dispatches"}
+    found = []
+    for variables in (hidden, fault(OVERLAPS)):
+        output = subprocess.check_output(command, env=os.environ | variables, text=True)
+        found.append([int(number) for number in output.split()])
+    (dispatches, barriers), (same, fewer) = found
+    assert same == dispatches
+    assert barriers - fewer > 5  # of two layers with five dispatches each

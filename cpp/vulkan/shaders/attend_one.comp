@@ -25,11 +25,14 @@ layout(constant_id = 7) const uint kHeads = 2;
 layout(constant_id = 8) const uint kDim = 64;    // padded: a multiple of 16
 layout(constant_id = 9) const uint kRounds = 4;  // keys of an invocation
 layout(constant_id = 10) const uint kWide = 16;  // lanes that share the values of a token; >= kNear
+layout(constant_id = 11) const uint kPatience = 0;  // of overlap.glsl: reads of a counter
+#define COUNTERS 9
 
 #include "attention.glsl"
 #include "capped.glsl"
 #include "float16.glsl"
 #include "lanes.glsl"
+#include "overlap.glsl"
 #include "step.glsl"
 
 layout(push_constant) uniform Shape {
@@ -43,8 +46,9 @@ layout(push_constant) uniform Shape {
   float epsilon;
   float scale;
   float softcap;
+  Overlap overlap;
 };
-layout(std430, set = 0, binding = 0) readonly buffer Qkv { float qkv[]; };
+layout(std430, set = 0, binding = 0) coherent readonly buffer Qkv { float qkv[]; };
 layout(std430, set = 0, binding = 1) buffer Keys { uvec4 keys[]; };
 layout(std430, set = 0, binding = 1) buffer KeyWords { uint key_words[]; };
 layout(std430, set = 0, binding = 2) buffer ValueHalves { uvec2 value_halves[]; };
@@ -53,9 +57,8 @@ layout(std430, set = 0, binding = 2) buffer ValueWords { uint value_words[]; };
 layout(std430, set = 0, binding = 3) readonly buffer Frequencies { float frequencies[]; };
 layout(std430, set = 0, binding = 4) readonly buffer QNorm { float q_norm[]; };
 layout(std430, set = 0, binding = 5) readonly buffer KNorm { float k_norm[]; };
-layout(std430, set = 0, binding = 6) writeonly buffer Output { float result[]; };
+layout(std430, set = 0, binding = 6) coherent writeonly buffer Output { float result[]; };
 layout(std430, set = 0, binding = 8) coherent buffer Partial { float partial[]; };
-layout(std430, set = 0, binding = 9) coherent buffer Done { uint done[]; };
 
 const float kLeast = -3.0e38;  // the score of nothing
 const uint kTotal = gl_WorkGroupSize.x;
@@ -249,7 +252,7 @@ void main() {
   first_head = gl_WorkGroupID.x % kBlocks * kHeads;
   count = min(kHeads, kShared - first_head);
   first_head += kv_head * kShared;
-  AskForNew(Turn());
+  if (!kOverlaps) AskForNew(Turn());
 
   // Without a window this does not wait for the position.
   begin = kWindow == 0 || position + 1 < kWindow ? 0 : position + 1 - kWindow;
@@ -258,13 +261,20 @@ void main() {
   uint page = PageOf(first_token);
 
   uint last_split = position / kSplit;
-  if (split > last_split) return;
+  if (split > last_split) {
+    TellNext(overlap);
+    return;
+  }
   bool attends = first_token < position && first_token + kTokens > begin;
   if (attends) Hold(first_token, page);
 #ifndef SUBGROUP
   attends = true;  // all do, or lanes could not exchange values
 #endif
   uint new_page = PageOf(position);
+  if (kOverlaps) {
+    AwaitBefore(overlap);
+    AskForNew(Turn());
+  }
 
   [[unroll]] for (uint i = 0; i < (kHeads + 2 + kGroups - 1) / kGroups; ++i) {
     if (i > 0) AskForNew(i * kGroups + Turn());
@@ -308,22 +318,29 @@ void main() {
       }
     }
   }
-  if (splits == 1) return;
+  if (splits == 1) {
+    TellNext(overlap);
+    return;
+  }
 
   // One invocation fences for all, as fences over the device are slow: the barrier puts what the
   // others wrote before its fence, and the next one puts what they read behind it.
   controlBarrier(gl_ScopeWorkgroup, gl_ScopeWorkgroup, gl_StorageSemanticsBuffer,
                  gl_SemanticsAcquireRelease);
-  uint counter = gl_WorkGroupID.z * gl_NumWorkGroups.x + gl_WorkGroupID.x;
+  // The last counters are zero between dispatches.
+  uint counter = counters.length() - 1 - gl_WorkGroupID.z * gl_NumWorkGroups.x - gl_WorkGroupID.x;
   if (lane_id == 0) {
     memoryBarrierBuffer();
-    order = atomicAdd(done[counter], 1);
+    order = atomicAdd(counters[counter], 1);
     memoryBarrierBuffer();
-    if (order + 1 == splits) done[counter] = 0;  // for the next time
+    if (order + 1 == splits) counters[counter] = 0;  // for the next time
   }
   controlBarrier(gl_ScopeWorkgroup, gl_ScopeWorkgroup,
                  gl_StorageSemanticsBuffer | gl_StorageSemanticsShared, gl_SemanticsAcquireRelease);
-  if (order + 1 < splits) return;
+  if (order + 1 < splits) {
+    TellNext(overlap);
+    return;
+  }
   for (uint i = lane_id; i < count * kDim; i += kTotal) {
     uint head = i / kDim, at = i % kDim;
     float most = kLeast, total = 0.0, sum = 0.0;
@@ -346,4 +363,5 @@ void main() {
     }
     if (at < head_dim) result[first_result + head * head_dim + at] = sum / total;
   }
+  TellNext(overlap);
 }

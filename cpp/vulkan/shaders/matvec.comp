@@ -1,6 +1,7 @@
 #version 460
 #extension GL_EXT_control_flow_attributes : require
 #extension GL_GOOGLE_include_directive : require
+#extension GL_KHR_memory_scope_semantics : require
 #ifdef DOT
 #extension GL_EXT_integer_dot_product : require
 #endif
@@ -8,8 +9,9 @@
 //
 // A workgroup brings x to shared memory; of several rows stage.comp has made what goes there, so
 // that not every workgroup must (kPrepared). Then teams of kSpan subgroups go their own ways, each
-// with kRows rows of W, its invocations side by side along K. The sum of one result is taken in the
-// same order whatever kRows, kColumns and kPiece are.
+// with kRows rows of W, its invocations side by side along K. What they take at a time is a block,
+// and they may take several, one after another. The sum of one result is taken in the same order
+// whatever kRows, kColumns, kPiece and kBlocks are.
 
 layout(local_size_x_id = 0) in;
 layout(constant_id = 1) const uint kLanes = 32;  // of a subgroup; at least 4
@@ -24,8 +26,13 @@ layout(constant_id = 9) const bool kNorm = false;
 layout(constant_id = 10) const bool kAligned = true;    // rows of x are at multiples of 16 bytes
 layout(constant_id = 11) const bool kPrepared = false;  // else kNorm is for one row of x alone
 layout(constant_id = 12) const uint kAhead = 1;         // units of each row that are on their way
+layout(constant_id = 13) const uint kPatience = 0;      // of overlap.glsl: reads of a counter
+layout(constant_id = 14) const uint kBlocks =
+    1;  // of a workgroup, at most; if more than 1, kPieces is 1
+#define COUNTERS 6
 
 #include "lanes.glsl"
+#include "overlap.glsl"
 #include "product.glsl"
 
 const uint kTotal = gl_WorkGroupSize.x;
@@ -38,7 +45,7 @@ const uint kSteps = kPieces * kChunks;
 const uint kNext = kAhead * kRows;
 
 shared float squares[kNorm ? kSubgroups : 1];
-shared float partial[kRows * kColumns * kSubgroups];
+shared float partial[kBlocks * kRows * kColumns * kSubgroups];
 
 float sums[kRows * kColumns];
 float square = 0.0;
@@ -58,8 +65,19 @@ uint RowOfX(uint column) {
 
 uint LaneOfTeam() { return LaneGroup() % kSpan * kLanes + Lane(); }
 
-void Fetch(uint slot, uint step) {
-  uint first = (Block() * kTeams + LaneGroup() / kSpan) * kRows;
+// The workgroup's `n`th block.
+uint BlockOf(uint n) { return Block() + n * gl_NumWorkGroups.x * gl_NumWorkGroups.z; }
+
+uint CountBlocks() {
+  if (kBlocks == 1) return 1;
+  uint all = max((rows + kTeams * kRows - 1) / (kTeams * kRows), Block() + 1);
+  return (all - 1 - Block()) / (BlockOf(1) - BlockOf(0)) + 1;
+}
+
+// Asks for what the workgroup multiplies at its `turn`th step.
+void Fetch(uint slot, uint turn) {
+  uint step = turn % kSteps;
+  uint first = (BlockOf(turn / kSteps) * kTeams + LaneGroup() / kSpan) * kRows;
   uint unit = step / kChunks * kPiece + step % kChunks * kWide + LaneOfTeam();
   uint near = min(unit, kUnits - 1);
   [[unroll]] for (uint r = 0; r < kRows; ++r) {
@@ -77,21 +95,27 @@ float Total(uint item, uint team) {
 }
 
 const uint kOfTeam = kGate ? kRows / 2 : kRows;  // results of a team, of one row of x
-const uint kResults = kTeams * kOfTeam * kColumns;
+const uint kOfBlock = kOfTeam * kTeams * kColumns;
+const uint kResults = kBlocks * kOfBlock;
 
 // The row of x and the row of the result that result `i` of the workgroup belongs to.
 uvec2 RowsOf(uint i) {
-  return uvec2(gl_WorkGroupID.y * kColumns + i / (kOfTeam * kTeams),
-               (Block() * kTeams + i / kOfTeam % kTeams) * kOfTeam + i % kOfTeam);
+  return uvec2(gl_WorkGroupID.y * kColumns + i / (kOfTeam * kTeams) % kColumns,
+               (BlockOf(i / kOfBlock) * kTeams + i / kOfTeam % kTeams) * kOfTeam + i % kOfTeam);
 }
 
 bool Inside(uvec2 at) { return at.x < columns && at.y < (kGate ? rows / 2 : rows); }
 
-void Finish(float addend) {
+// Puts aside what the lanes found of block `n`.
+void Collect(uint n) {
   [[unroll]] for (uint i = 0; i < kRows * kColumns; ++i) {
     float sum = SumOfLanes(sums[i]);
-    if (Lane() == 0) partial[i * kSubgroups + LaneGroup()] = sum;
+    if (Lane() == 0) partial[(n * kRows * kColumns + i) * kSubgroups + LaneGroup()] = sum;
+    sums[i] = 0.0;
   }
+}
+
+void Finish(float addend) {
   if (kNorm && !kPrepared) {
     float sum = SumOfLanes(square);
     if (Lane() == 0) squares[LaneGroup()] = sum;
@@ -99,11 +123,12 @@ void Finish(float addend) {
   barrier();
 
   for (uint i = gl_LocalInvocationID.x; i < kResults; i += kTotal) {
-    uint r = i % kOfTeam, team = i / kOfTeam % kTeams, m = i / (kOfTeam * kTeams);
+    uint r = i % kOfTeam, team = i / kOfTeam % kTeams, m = i / (kOfTeam * kTeams) % kColumns;
+    uint first = i / kOfBlock * kRows * kColumns + m;  // in `partial`
     uvec2 at = RowsOf(i);
     if (!Inside(at)) continue;
-    float sum = Total((kGate ? 2 * r : r) * kColumns + m, team);
-    float up = kGate ? Total((2 * r + 1) * kColumns + m, team) : 0.0;
+    float sum = Total(first + (kGate ? 2 * r : r) * kColumns, team);
+    float up = kGate ? Total(first + (2 * r + 1) * kColumns, team) : 0.0;
     if (kNorm) {
       float total = 0.0;
       if (kPrepared) {
@@ -123,33 +148,37 @@ void Finish(float addend) {
 void main() {
   [[unroll]] for (uint i = 0; i < kRows * kColumns; ++i)
     sums[i] = 0.0;
+  uint turns = CountBlocks() * kSteps;
   // Before all else: it takes longest.
-  [[unroll]] for (uint slot = 0; slot < kAhead; ++slot)
-    Fetch(slot, slot);
+  [[unroll]] for (uint slot = 0; slot < kAhead; ++slot) {
+    if (slot < turns) Fetch(slot, slot);
+  }
+  AwaitBefore(overlap);
   float addend = 0.0;
   uvec2 first_result = RowsOf(gl_LocalInvocationID.x);
   if (gl_LocalInvocationID.x < kResults && Inside(first_result)) {
     addend = Addend(first_result.x, first_result.y);
   }
-  for (uint piece = 0; piece < kPieces; ++piece) {
-    if (piece > 0) barrier();
-    Stage(piece);
-    barrier();
-    for (uint chunk = 0; chunk < kChunks; ++chunk) {
+  for (uint turn = 0; turn < turns; turn += kAhead) {
+    [[unroll]] for (uint slot = 0; slot < kAhead; ++slot) {
+      uint now = turn + slot, step = now % kSteps;
+      if (now >= turns) break;
+      if (step % kChunks == 0 && now < kSteps) {
+        if (now > 0) barrier();
+        Stage(step / kChunks);
+        barrier();
+      }
       uvec4 word[kRows];
       float scale[kRows];
       [[unroll]] for (uint r = 0; r < kRows; ++r) {
-        word[r] = next[r];
-        scale[r] = next_scale[r];
+        word[r] = next[slot * kRows + r];
+        scale[r] = next_scale[slot * kRows + r];
       }
-      [[unroll]] for (uint i = kRows; i < kNext; ++i) {
-        next[i - kRows] = next[i];
-        next_scale[i - kRows] = next_scale[i];
-      }
-      uint later = piece * kChunks + chunk + kAhead;
-      if (later < kSteps) Fetch(kAhead - 1, later);
-      AddUnits(word, scale, chunk * kWide + LaneOfTeam());
+      if (now + kAhead < turns) Fetch(slot, now + kAhead);
+      AddUnits(word, scale, step % kChunks * kWide + LaneOfTeam());
+      if (step == kSteps - 1) Collect(now / kSteps);
     }
   }
   Finish(addend);
+  TellNext(overlap);
 }

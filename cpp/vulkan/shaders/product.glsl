@@ -12,6 +12,9 @@ layout(push_constant) uniform Shape {
   uint first_out;  // where in it this part begins
   float epsilon;
   float cap;
+#ifdef COUNTERS
+  Overlap overlap;
+#endif
 };
 layout(std430, set = 0, binding = 0) readonly buffer Weights { uvec4 weights[]; };
 layout(std430, set = 0, binding = 0) readonly buffer WeightPairs { uvec2 weight_pairs[]; };
@@ -19,7 +22,7 @@ layout(std430, set = 0, binding = 0) readonly buffer WeightWords { uint weight_w
 layout(std430, set = 0, binding = 1) readonly buffer Scales { uint scales[]; };
 #include "rows.glsl"
 layout(std430, set = 0, binding = 4) readonly buffer Bias { float bias[]; };
-layout(std430, set = 0, binding = 5) buffer Output { float result[]; };
+layout(std430, set = 0, binding = 5) coherent buffer Output { float result[]; };
 
 // A dispatch may not have as many workgroups as it needs in one dimension.
 uint Block() { return gl_WorkGroupID.z * gl_NumWorkGroups.x + gl_WorkGroupID.x; }
