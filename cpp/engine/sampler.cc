@@ -192,6 +192,7 @@ std::int32_t Sampler::Draw(float maximum, std::span<float> logits) const {
 
 std::optional<std::int32_t> Sampler::Draw(const Shortlist& answer) const {
   std::vector<Ranked> candidates = answer.tokens;
+  std::ranges::sort(candidates, {}, &Ranked::token);
   if (asked_.share >= 0) {
     Weigh(answer.maximum, sampling_.temperature, candidates);
     return TokenAt(candidates, answer.rest);
@@ -205,7 +206,6 @@ std::optional<std::int32_t> Sampler::Draw(const Shortlist& answer) const {
     const double sum = Weigh(answer.maximum, sampling_.temperature, candidates);
     return DrawFrom(std::move(candidates), sum);
   }
-  std::ranges::sort(candidates, {}, &Ranked::token);
   const double listed = Weigh(answer.maximum, sampling_.temperature, candidates);
   const double sum = all ? listed : answer.sum;
   std::vector<Ranked> least = {{answer.least, 0}};

@@ -43,7 +43,7 @@ struct Shortlist {
   float sum = 0;                    ///< over all tokens, of exp((logit - maximum) / temperature)
   float least = 0;                  ///< `tokens` are all those whose logit is no less
   float rest = 0;                   ///< with `share`: how far into the sum of `tokens` it lies
-  std::vector<Ranked> tokens = {};  ///< with their logits; with `share` by token, else in any order
+  std::vector<Ranked> tokens = {};  ///< with their logits, in any order
   bool complete = true;             ///< false: there was no room for them
 };
 

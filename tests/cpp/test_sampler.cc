@@ -281,6 +281,7 @@ mlc::Shortlist Answer(const mlc::TokenQuery& query, std::vector<float>& logits) 
     const float logit = logits[static_cast<std::size_t>(token)];
     if (logit >= answer.least) answer.tokens.push_back({logit, token});
   }
+  std::ranges::reverse(answer.tokens);  // a device lists them in any order
   return answer;
 }
 

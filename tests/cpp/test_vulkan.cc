@@ -511,8 +511,10 @@ void TestAttention(Backend& backend) {
     const Floats found = Attend(backend, one, qkv, chunks);
     const Floats expected = Attend(*cpu, one, qkv, chunks);
     CHECK(found.size() == expected.size());
+    // Matrix units round q, and scores have a deviation of 3.
+    const float bound = !one.half && !matrix_units ? 1e-4f : matrix_units ? 5e-3f : 2e-3f;
     for (std::size_t i = 0; i < found.size(); ++i) {
-      if (!(std::abs(found[i] - expected[i]) <= (one.half || matrix_units ? 2e-3f : 1e-4f))) {
+      if (!(std::abs(found[i] - expected[i]) <= bound)) {
         std::fprintf(stderr, "%s: value %zu is %g, not %g\n", one.name, i, found[i], expected[i]);
         std::exit(1);
       }
