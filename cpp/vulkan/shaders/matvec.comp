@@ -74,10 +74,9 @@ uint CountBlocks() {
   return (all - 1 - Block()) / (BlockOf(1) - BlockOf(0)) + 1;
 }
 
-// Asks for what the workgroup multiplies at its `turn`th step.
-void Fetch(uint slot, uint turn) {
-  uint step = turn % kSteps;
-  uint first = (BlockOf(turn / kSteps) * kTeams + LaneGroup() / kSpan) * kRows;
+// Asks for a step of the workgroup's `n`th block.
+void Fetch(uint slot, uint n, uint step) {
+  uint first = (BlockOf(n) * kTeams + LaneGroup() / kSpan) * kRows;
   uint unit = step / kChunks * kPiece + step % kChunks * kWide + LaneOfTeam();
   uint near = min(unit, kUnits - 1);
   [[unroll]] for (uint r = 0; r < kRows; ++r) {
@@ -148,10 +147,9 @@ void Finish(float addend) {
 void main() {
   [[unroll]] for (uint i = 0; i < kRows * kColumns; ++i)
     sums[i] = 0.0;
-  uint turns = CountBlocks() * kSteps;
   // Before all else: it takes longest.
   [[unroll]] for (uint slot = 0; slot < kAhead; ++slot) {
-    if (slot < turns) Fetch(slot, slot);
+    if (slot < kSteps) Fetch(slot, 0, slot);
   }
   AwaitBefore(overlap);
   float addend = 0.0;
@@ -159,25 +157,32 @@ void main() {
   if (gl_LocalInvocationID.x < kResults && Inside(first_result)) {
     addend = Addend(first_result.x, first_result.y);
   }
-  for (uint turn = 0; turn < turns; turn += kAhead) {
-    [[unroll]] for (uint slot = 0; slot < kAhead; ++slot) {
-      uint now = turn + slot, step = now % kSteps;
-      if (now >= turns) break;
-      if (step % kChunks == 0 && now < kSteps) {
-        if (now > 0) barrier();
-        Stage(step / kChunks);
-        barrier();
+  uint blocks = CountBlocks();
+  for (uint n = 0; n < blocks; ++n) {
+    for (uint first = 0; first < kSteps; first += kAhead) {
+      [[unroll]] for (uint slot = 0; slot < kAhead; ++slot) {
+        uint step = first + slot;
+        if (step >= kSteps) break;
+        if (n == 0 && step % kChunks == 0) {
+          if (step > 0) barrier();
+          Stage(step / kChunks);
+          barrier();
+        }
+        uvec4 word[kRows];
+        float scale[kRows];
+        [[unroll]] for (uint r = 0; r < kRows; ++r) {
+          word[r] = next[slot * kRows + r];
+          scale[r] = next_scale[slot * kRows + r];
+        }
+        if (step + kAhead < kSteps) {
+          Fetch(slot, n, step + kAhead);
+        } else if (n + 1 < blocks) {
+          Fetch(slot, n + 1, slot);
+        }
+        AddUnits(word, scale, step % kChunks * kWide + LaneOfTeam());
       }
-      uvec4 word[kRows];
-      float scale[kRows];
-      [[unroll]] for (uint r = 0; r < kRows; ++r) {
-        word[r] = next[slot * kRows + r];
-        scale[r] = next_scale[slot * kRows + r];
-      }
-      if (now + kAhead < turns) Fetch(slot, now + kAhead);
-      AddUnits(word, scale, step % kChunks * kWide + LaneOfTeam());
-      if (step == kSteps - 1) Collect(now / kSteps);
     }
+    Collect(n);
   }
   Finish(addend);
   TellNext(overlap);
