@@ -3,7 +3,8 @@
 //
 //   old            it is one of Vulkan 1.0
 //   no-compute     no queue of a device computes
-//   lost=N         the device is lost at the N-th submission; others that are opened later work
+//   lost=N         the device is lost at the N-th submission since the variable was set to that;
+//                  others that are opened later work
 //   memory=BYTES   a device has no more memory than that
 //   own=BYTES      that much of its memory is the device's own, and the rest is the host's
 //   buffers=N      a shader may have no more storage buffers than that
@@ -19,6 +20,7 @@
 #include <map>
 #include <set>
 #include <string>
+#include <utility>
 
 #include "vulkan/kernel.h"
 
@@ -173,7 +175,9 @@ VkResult CreateLayout(VkDevice device, const VkDescriptorSetLayoutCreateInfo* in
 }
 
 VkResult Submit(VkQueue queue, std::uint32_t count, const VkSubmitInfo* infos, VkFence fence) {
-  if (++submissions == Fault("lost")) lost.insert(queue);
+  static std::uint64_t last = 0;
+  if (std::exchange(last, Fault("lost")) != Fault("lost")) submissions = 0;
+  if (++submissions == last) lost.insert(queue);
   return lost.contains(queue) ? VK_ERROR_DEVICE_LOST : real.submit(queue, count, infos, fence);
 }
 

@@ -15,6 +15,7 @@ from mlc_llm import list_devices
 REQUIRED = os.environ.get("MLC_LLM_REQUIRE_VULKAN") == "1"
 
 LOST = """
+import os
 import sys
 from mlc_llm import MLCEngine
 
@@ -23,6 +24,7 @@ def say(engine):
     return result.choices[0].text
 
 with MLCEngine(sys.argv[1], "vulkan") as engine:
+    os.environ["MLC_LLM_FAULT"] = sys.argv[3]
     for _ in range(2):
         try:
             print("said", say(engine))
@@ -79,11 +81,8 @@ def test_without_a_fault_there_is_a_device(tmp_path: Path) -> None:
 def test_a_lost_device_ends_the_request_alone(
     submission: int, tiny_model: Path, learnt: str, tmp_path: Path
 ) -> None:
-    done = run(f"lost={submission}", "-c", LOST, tiny_model, learnt[:40], folder=tmp_path)
-    if submission == 1:  # it was to clear memory: there is no engine yet
-        assert done.returncode == 1
-        assert "the device was lost" in done.stderr
-        return
+    arguments = ("-c", LOST, tiny_model, learnt[:40], f"lost={submission}")
+    done = run("lost=1000000", *arguments, folder=tmp_path)
     assert done.returncode == 0, done.stderr
     *failed, said = done.stdout.splitlines()
     assert len(failed) == 2
@@ -91,10 +90,18 @@ def test_a_lost_device_ends_the_request_alone(
     assert learnt[40:].startswith(said.removeprefix("said "))
 
 
+def test_a_device_that_is_lost_while_a_model_is_loaded(
+    tiny_model: Path, learnt: str, tmp_path: Path
+) -> None:
+    done = run("lost=1", "-c", LOST, tiny_model, learnt[:40], "lost=1", folder=tmp_path)
+    assert done.returncode == 1
+    assert "the device was lost" in done.stderr
+
+
 def test_a_dispatch_that_waits_in_vain_ends_the_request_alone(
     tiny_model: Path, learnt: str, tmp_path: Path
 ) -> None:
-    done = run("skip=3", "-c", LOST, tiny_model, learnt[:40], folder=tmp_path)
+    done = run("skip=3", "-c", LOST, tiny_model, learnt[:40], "skip=3", folder=tmp_path)
     assert done.returncode == 0, done.stderr
     failed, *said = done.stdout.splitlines()
     assert failed.startswith("failed The driver of ")
