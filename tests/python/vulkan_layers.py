@@ -13,7 +13,8 @@ _LAYER = "VK_LAYER_KHRONOS_validation"
 def validation(folder: Path) -> tuple[dict[str, str], Path]:
     """Return the environment in which the layer watches, and the log that it makes in `folder`.
 
-    It watches synchronization too. Without the layer there will be no log.
+    It watches synchronization too, so that no dispatches overlap: they are ordered by what it does
+    not know. Without the layer there will be no log.
     """
     log = folder / "validation.txt"
     settings = folder / "vk_layer_settings.txt"
@@ -25,4 +26,9 @@ def validation(folder: Path) -> tuple[dict[str, str], Path]:
         "VK_VALIDATION_FEATURE_ENABLE_SYNCHRONIZATION_VALIDATION_EXT\n",
         encoding="utf-8",
     )
-    return {"VK_INSTANCE_LAYERS": _LAYER, "VK_LAYER_SETTINGS_PATH": str(settings)}, log
+    variables = {
+        "VK_INSTANCE_LAYERS": _LAYER,
+        "VK_LAYER_SETTINGS_PATH": str(settings),
+        "MLC_LLM_VULKAN_HIDE": "overlapping-dispatches",
+    }
+    return variables, log
