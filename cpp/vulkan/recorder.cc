@@ -38,12 +38,11 @@ void ScratchPool::EnsureCounters(Device& device) {
   Allocation counters = device.memory().Allocate((kTurns + kOwnCounters) * kWord, Place::kDevice);
   Allocation failed = device.memory().Allocate(kWord, Place::kReadback);
   failed.Mapped<std::uint32_t>()[0] = 0;
-  const Commands commands = device.BeginCommands();
-  device.functions().vkCmdFillBuffer(commands.buffer, counters.slice().buffer,
-                                     counters.slice().offset, counters.slice().size, 0);
-  Check(device.functions().vkEndCommandBuffer(commands.buffer), "record commands");
+  Recorder recorder(device, *this);
+  recorder.Zero(counters.slice());
+  const Recording zeros = recorder.Finish();
   const Owned<VkFence> fence = device.MakeFence();
-  device.Submit({&commands.buffer, 1}, fence.get());
+  device.Submit({&zeros.commands.buffer, 1}, fence.get());
   device.Wait(fence.get());
   counters_ = std::make_shared<const Allocation>(std::move(counters));
   failed_ = std::make_shared<const Allocation>(std::move(failed));
