@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from vulkan_device import skip
 from vulkan_layers import validation
 
 from mlc_llm import Q4F16Linear, list_devices
@@ -23,13 +24,6 @@ from mlc_llm.selftest import measure_error, random_layer, run_case
 
 DRIVERS = Path("/usr/share/vulkan/icd.d")
 DEVICES = [device.id for device in list_devices() if device.id.startswith("vulkan:")]
-
-
-def skip(reason: str) -> None:
-    """Skip the test, unless this machine is meant to have what it lacks."""
-    if os.environ.get("MLC_LLM_REQUIRE_VULKAN") == "1":
-        pytest.fail(f"MLC_LLM_REQUIRE_VULKAN=1, but {reason}")
-    pytest.skip(reason)
 
 
 @pytest.fixture(params=DEVICES or [""])

@@ -10,9 +10,10 @@ from typing import Any
 
 import pytest
 from model_cases import convert
+from vulkan_device import first_gpu
 from vulkan_layers import validation
 
-from mlc_llm import MLCEngine, list_devices
+from mlc_llm import MLCEngine
 
 TINY = Path(__file__).parent.parent / "assets/tiny"
 SAMPLINGS: list[dict[str, Any]] = [
@@ -30,11 +31,7 @@ SAMPLINGS: list[dict[str, Any]] = [
 
 @pytest.fixture(scope="module", autouse=True)
 def _gpu() -> None:
-    if any(device.id != "cpu" for device in list_devices()):
-        return
-    if os.environ.get("MLC_LLM_REQUIRE_VULKAN") == "1":
-        pytest.fail("MLC_LLM_REQUIRE_VULKAN=1, but there is no Vulkan device")
-    pytest.skip("there is no Vulkan device")
+    first_gpu()
 
 
 @pytest.mark.parametrize("quantization", ["q0f32", "q0f16", "q4f16_1", "q4f32_1"])

@@ -8,11 +8,8 @@ import sys
 from pathlib import Path
 
 import pytest
+from vulkan_device import first_gpu
 from vulkan_faults import fault
-
-from mlc_llm import list_devices
-
-REQUIRED = os.environ.get("MLC_LLM_REQUIRE_VULKAN") == "1"
 
 LOST = """
 import os
@@ -37,11 +34,7 @@ with MLCEngine(sys.argv[1], "vulkan") as engine:
 
 @pytest.fixture(autouse=True)
 def _needs() -> None:
-    if any(device.id != "cpu" for device in list_devices()):
-        return
-    if REQUIRED:
-        pytest.fail("MLC_LLM_REQUIRE_VULKAN=1, but there is no Vulkan device")
-    pytest.skip("there is no Vulkan device")
+    first_gpu()
 
 
 def run(name: str, *arguments: str | Path, folder: Path) -> subprocess.CompletedProcess[str]:
@@ -130,7 +123,7 @@ def test_too_little_memory_is_told_with_numbers(
 def test_what_a_device_does_not_promise_is_not_used(
     name: str, tiny_model: Path, learnt: str, tmp_path: Path
 ) -> None:
-    device = next(device for device in list_devices() if device.id != "cpu")
+    device = first_gpu()
     one_size = "subgroup-size-control" not in device.features
     if one_size and name in ("subgroups=4", "any-size"):
         pytest.skip("the device has one size of subgroups")

@@ -21,6 +21,7 @@ import numpy as np
 import pytest
 from model_cases import CASES, ModelMaker, error_of, make_tokens
 from reference import Reference
+from vulkan_device import first_gpu
 from vulkan_faults import fault
 from vulkan_layers import validation
 from vulkan_worker import LENGTH, START, TOKENS
@@ -55,12 +56,7 @@ Logits = dict[str, "NDArray[Any]"]
 @pytest.fixture(scope="module")
 def gpu() -> Device:
     """The device that "vulkan" means."""
-    devices = [device for device in list_devices() if device.id != "cpu"]
-    if not devices:
-        if os.environ.get("MLC_LLM_REQUIRE_VULKAN") == "1":
-            pytest.fail("MLC_LLM_REQUIRE_VULKAN=1, but there is no Vulkan device")
-        pytest.skip("there is no Vulkan device")
-    return devices[0]
+    return first_gpu()
 
 
 @pytest.fixture(scope="module")
