@@ -44,7 +44,7 @@ constexpr std::uint32_t kBusy = 128;  // workgroups that keep a GPU busy
 constexpr std::uint32_t kMostRounds = 4;
 constexpr std::uint32_t kHeldBytes = 128;        // of keys, and as many of values, as registers go
 constexpr std::uint32_t kNear = 8;               // lanes that share the key of a token
-constexpr std::uint32_t kOneBuffers = 10;        // with the counters
+constexpr std::uint32_t kOneBuffers = 10;        // with the board
 constexpr std::size_t kPartialBytes = 32 << 20;  // of what splits found, at a time
 
 Program Rotate() { return {spirv::rotate, 7, 7, sizeof(RotateShape)}; }
@@ -154,6 +154,12 @@ void Attention::RecordOnes(Recorder& recorder, const AttentionSpec& spec,
   const std::uint32_t blocks = Size(spec.kv_heads) * CeilDivide(shared_heads, heads);
   const bool norms = spec.q_norm != nullptr;
   const bool overlaps = device_.overlaps() && range.count == 1;
+  OverlapRows overlap_rows;
+  if (overlaps) {
+    const std::uint32_t width = Size(spec.heads * spec.head_dim);
+    overlap_rows.x = RowOf(qkv, range.first, width + Size(2 * spec.kv_heads * spec.head_dim));
+    overlap_rows.out = RowOf(out, range.first, width);
+  }
   const Slice& frequencies = SliceOf(*spec.inverse_frequencies);
   const Kernel& kernel = device_.GetKernel(
       {group.subgroups ? spirv::attend_one : spirv::attend_one_plain, kOneBuffers - 1,
@@ -163,7 +169,7 @@ void Attention::RecordOnes(Recorder& recorder, const AttentionSpec& spec,
        overlaps ? device_.patience() : 0});
   const std::size_t row_bytes = std::size_t{blocks} * splits * heads * (dim + 2) * sizeof(float);
   const auto rows_at_once = static_cast<std::uint32_t>(std::max<std::size_t>(
-      1, std::min<std::size_t>(ScratchPool::kOwnCounters / blocks, kPartialBytes / row_bytes)));
+      1, std::min<std::size_t>(ScratchPool::kOwnWords / blocks, kPartialBytes / row_bytes)));
   for (std::uint32_t first = 0; first < range.count; first += rows_at_once) {
     const std::uint32_t rows = std::min(rows_at_once, range.count - first);
     const Slice partial = recorder.Scratch(ScratchPool::kAttention, rows * row_bytes);
@@ -175,7 +181,7 @@ void Attention::RecordOnes(Recorder& recorder, const AttentionSpec& spec,
         OneShape{range.first + first, Size(spec.kv_heads), Size(spec.head_dim),
                  Size(spec.rotary_dim), step.first_page(range.sequence + first), step.room(),
                  spec.rotary_scale, spec.norm_epsilon, spec.scale, spec.softcap},
-        {blocks, splits, rows});
+        {blocks, splits, rows}, overlap_rows);
   }
 }
 

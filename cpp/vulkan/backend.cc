@@ -211,7 +211,9 @@ class VulkanBackend final : public Backend {
   }
 
  private:
-  void Multiply(const Product& product) {
+  /// A product in the middle of a model.
+  void Multiply(Product product) {
+    product.awaited = true;
     matmul_.Record(*recorder_, product, ranges_);
     std::uint64_t rows = 0;
     for (const RowRange& range : ranges_) rows += range.count;
@@ -308,7 +310,7 @@ class VulkanBackend final : public Backend {
   const Attention attention_{*device_};
   Step step_{*device_};
   Ranking ranking_{*device_};
-  ScratchPool scratch_;
+  ScratchPool scratch_{device_->overlaps()};
   Allocation readback_;
   Recording copy_;  ///< of `copied_` to `readback_`
   Slice copied_;

@@ -24,7 +24,7 @@ double MeasureBandwidth(std::uint32_t device) {
   const Kernel& copy = opened->GetKernel(program, {});
   const auto blocks = static_cast<std::uint32_t>(bytes / kBlockBytes);
   const Slice source = from.slice().Part(0, bytes), target = to.slice().Part(0, bytes);
-  ScratchPool scratch;
+  ScratchPool scratch{false};
   Recorder recorder(*opened, scratch);
   for (int i = 0; i < kCopies; ++i) {
     recorder.Dispatch(copy, {source, target}, 512 * blocks,

@@ -89,10 +89,10 @@ Kernel MakeKernel(Device& device, const Program& program,
   kernel.buffers = program.buffers;
   kernel.written = program.written;
   kernel.push_bytes = program.push_bytes;
-  kernel.counters = program.counters;
+  kernel.board = program.board;
   kernel.overlaps = program.overlaps;
-  const auto overlap_bytes = static_cast<std::uint32_t>(program.counters ? sizeof(Overlap) : 0);
-  kernel.set_layout = MakeSetLayout(device, program.buffers + (program.counters ? 1 : 0));
+  const auto overlap_bytes = static_cast<std::uint32_t>(program.board ? sizeof(Overlap) : 0);
+  kernel.set_layout = MakeSetLayout(device, program.buffers + (program.board ? 1 : 0));
   kernel.layout =
       MakePipelineLayout(device, kernel.set_layout.get(), program.push_bytes + overlap_bytes);
   kernel.pipeline = MakePipeline(device, kernel.layout.get(), program, constants);

@@ -9,10 +9,9 @@ namespace mlc::vulkan {
 
 class Device;
 
-/// How dispatches that overlap wait for each other: the argument of shaders/overlap.glsl.
+/// Where dispatches that overlap find each other's results: the argument of shaders/overlap.glsl.
 struct Overlap {
-  std::uint32_t turn = 0;    ///< the place of its counter; or 0, where none waits for it
-  std::uint32_t before = 0;  ///< workgroups of the dispatch that it waits for, or 0
+  std::uint32_t x = 0, addend = 0, to = 0;
 };
 
 /// A compute shader: its SPIR-V and its arguments.
@@ -22,7 +21,7 @@ struct Program {
   std::uint32_t written = 0;     ///< bit i: the shader writes buffer i, and may read it
   std::uint32_t push_bytes = 0;  ///< of push constants
   bool subgroups = false;        ///< counts on Limits::subgroup_size, and on subgroups being full
-  bool counters = false;  ///< has counters behind its buffers, and an Overlap behind its push
+  bool board = false;     ///< has the board behind its buffers, and an Overlap behind its push
   bool overlaps = false;  ///< is specialized to wait for the dispatch before it
 };
 
@@ -31,7 +30,7 @@ struct Kernel {
   std::uint32_t buffers = 0;
   std::uint32_t written = 0;
   std::uint32_t push_bytes = 0;
-  bool counters = false;
+  bool board = false;
   bool overlaps = false;
   Owned<VkDescriptorSetLayout> set_layout;
   Owned<VkPipelineLayout> layout;

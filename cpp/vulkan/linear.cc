@@ -35,7 +35,7 @@ class VulkanLinear final : public Linear {
     uploader.Finish();
     x_ = device_->memory().Allocate(cols_ * sizeof(float), Place::kStep);
     out_ = device_->memory().Allocate(rows_ * sizeof(float), Place::kReadback);
-    ScratchPool scratch;
+    ScratchPool scratch{false};
     Recorder recorder(*device_, scratch);
     const RowRange row{.first = 0, .count = 1};
     matmul.Record(recorder, {.matrix = *matrix_, .x = x_.slice(), .out = out_.slice()}, {&row, 1});

@@ -100,8 +100,8 @@ std::uint32_t Product::shader_epilogue() const {
 }
 
 void RecordParts(Recorder& recorder, const Kernel& kernel, const Product& product,
-                 const RowRange& range, const Slice& x, const Slice& norm,
-                 const ProductTile& tile) {
+                 const RowRange& range, const Slice& x, const Slice& norm, const ProductTile& tile,
+                 const OverlapRows& rows) {
   const DeviceMatrix& matrix = product.matrix;
   for (const DeviceMatrix::Part& part : matrix.parts) {
     const std::uint32_t blocks = CeilDivide(part.rows, tile.rows);
@@ -117,7 +117,7 @@ void RecordParts(Recorder& recorder, const Kernel& kernel, const Product& produc
                      .first_out = product.FirstOut(part),
                      .epsilon = product.epsilon,
                      .cap = product.cap},
-        {CeilDivide(blocks, deep), CeilDivide(range.count, tile.columns), deep});
+        {CeilDivide(blocks, deep), CeilDivide(range.count, tile.columns), deep}, rows);
   }
 }
 

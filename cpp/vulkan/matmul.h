@@ -59,6 +59,7 @@ struct Product {
   Epilogue epilogue = Epilogue::kStore;
   Activation activation = Activation::kSilu;
   float cap = 0;
+  bool awaited = false;  ///< by what comes next, which may overlap with it
 
   bool gate() const { return epilogue == Epilogue::kGate; }
   std::uint32_t width() const { return gate() ? matrix.rows / 2 : matrix.rows; }
@@ -83,9 +84,10 @@ struct ProductTile {
 };
 
 /// Records such a kernel for every part of the matrix; `x` and `norm` are the product's, or what
-/// was made of them.
+/// was made of them. `rows` are for a kernel that overlaps.
 void RecordParts(Recorder& recorder, const Kernel& kernel, const Product& product,
-                 const RowRange& range, const Slice& x, const Slice& norm, const ProductTile& tile);
+                 const RowRange& range, const Slice& x, const Slice& norm, const ProductTile& tile,
+                 const OverlapRows& rows);
 
 constexpr std::uint32_t CeilDivide(std::uint32_t a, std::uint32_t b) { return (a + b - 1) / b; }
 

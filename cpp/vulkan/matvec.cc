@@ -97,9 +97,9 @@ Program ProgramFor(const DeviceMatrix& matrix, const Group& group, bool overlaps
   const auto& module = matrix.quantized()
                            ? (group.subgroups ? spirv::matvec_q4 : spirv::matvec_q4_plain)
                            : (group.subgroups ? spirv::matvec_float : spirv::matvec_float_plain);
-  const bool counters = true;
+  const bool board = true;
   return {module,          kProductBuffers, kProductWritten, sizeof(ProductShape),
-          group.subgroups, counters,        overlaps};
+          group.subgroups, board,           overlaps};
 }
 
 /// What shaders/matvec.comp takes in the place of x and of the norm.
@@ -126,6 +126,13 @@ Staged RecordStage(Recorder& recorder, const Product& product, const RowRange& r
   return staged;
 }
 
+OverlapRows OverlapRowsOf(const Product& product, std::uint32_t row) {
+  const Slice out = RowOf(product.out, row, product.width());
+  return {.x = RowOf(product.x, row, product.matrix.cols),
+          .addend = product.epilogue == Epilogue::kAdd ? out : Slice{},
+          .out = product.awaited ? out : Slice{}};
+}
+
 }  // namespace
 
 void RecordMatvec(Recorder& recorder, const Product& product, const RowRange& range) {
@@ -137,8 +144,8 @@ void RecordMatvec(Recorder& recorder, const Product& product, const RowRange& ra
   // Sums of several columns take the registers of half of the invocations.
   const Group group = tile.columns > 1 ? staging.AtMost(kMostInvocations) : staging;
   Fit(device, matrix, group, tile);
-  const bool overlaps = device.overlaps() && tile.columns == 1 && tile.piece == matrix.units();
-  if (overlaps) Share(device, matrix, group, tile);
+  const bool overlaps = device.overlaps() && range.count == 1 && matrix.parts.size() == 1;
+  if (overlaps && tile.piece == matrix.units()) Share(device, matrix, group, tile);
   // Who asks early while another dispatch runs has less to wait for, and registers are few.
   const std::uint32_t ahead = tile.columns == 1 && matrix.quantized() != overlaps ? 2 : 1;
   const bool norm = product.norm != nullptr;
@@ -152,7 +159,8 @@ void RecordMatvec(Recorder& recorder, const Product& product, const RowRange& ra
        tile.piece, static_cast<std::uint32_t>(matrix.encoding), product.shader_epilogue(), norm,
        aligned, prepared, ahead, overlaps ? device.patience() : 0, tile.blocks});
   RecordParts(recorder, kernel, product, range, in.x, in.scales,
-              {group.count / group.span * tile.rows * tile.blocks, tile.columns});
+              {group.count / group.span * tile.rows * tile.blocks, tile.columns},
+              overlaps ? OverlapRowsOf(product, range.first) : OverlapRows{});
 }
 
 }  // namespace mlc::vulkan

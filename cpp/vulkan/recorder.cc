@@ -12,9 +12,12 @@ namespace {
 
 constexpr std::uint32_t kSetsOfPool = 64;
 constexpr std::uint32_t kMostBuffers = 12;
-constexpr std::uint32_t kTurns = 4096;  // counters: one for a failure, and one for each turn
 
-constexpr VkDeviceSize kWord = sizeof(std::uint32_t);
+// Of the board (shaders/overlap.glsl): the first unit has the word for a failure, then come posts,
+// then kernels' own words. A token of a model of 8B posts 4 MiB.
+constexpr VkDeviceSize kWord = sizeof(std::uint32_t), kUnit = 4 * kWord;
+constexpr std::uint32_t kUnits = 1 << 18;
+constexpr std::uint32_t kNothing = 0xffffffff;
 
 constexpr VkPipelineStageFlags kCompute = VK_PIPELINE_STAGE_COMPUTE_SHADER_BIT;
 constexpr VkPipelineStageFlags kTransfer = VK_PIPELINE_STAGE_TRANSFER_BIT;
@@ -23,9 +26,9 @@ constexpr VkAccessFlags kTransferAccess =
     VK_ACCESS_TRANSFER_READ_BIT | VK_ACCESS_TRANSFER_WRITE_BIT;
 constexpr VkAccessFlags kWrites = VK_ACCESS_SHADER_WRITE_BIT | VK_ACCESS_TRANSFER_WRITE_BIT;
 
-/// The counters of turns, and the one before them, for a failure.
-Slice TurnsOf(const Slice& counters) { return counters.Part(kWord, (kTurns - 1) * kWord); }
-Slice FailureOf(const Slice& counters) { return counters.Part(0, kWord); }
+std::uint32_t UnitsOf(const Slice& row) {
+  return static_cast<std::uint32_t>((row.size + kUnit - 1) / kUnit);
+}
 
 }  // namespace
 
@@ -33,18 +36,19 @@ bool ScratchPool::TakeFailure() {
   return failed_ != nullptr && std::exchange(failed_->Mapped<std::uint32_t>()[0], 0) != 0;
 }
 
-void ScratchPool::EnsureCounters(Device& device) {
-  if (counters_ != nullptr) return;
-  Allocation counters = device.memory().Allocate((kTurns + kOwnCounters) * kWord, Place::kDevice);
+void ScratchPool::EnsureBoard(Device& device) {
+  if (board_ != nullptr) return;
+  const VkDeviceSize bytes = kUnit * (1 + (posts_ ? kUnits : 0)) + kOwnWords * kWord;
+  Allocation board = device.memory().Allocate(bytes, Place::kDevice);
   Allocation failed = device.memory().Allocate(kWord, Place::kReadback);
   failed.Mapped<std::uint32_t>()[0] = 0;
   Recorder recorder(device, *this);
-  recorder.Zero(counters.slice());
+  recorder.Zero(board.slice());
   const Recording zeros = recorder.Finish();
   const Owned<VkFence> fence = device.MakeFence();
   device.Submit({&zeros.commands.buffer, 1}, fence.get());
   device.Wait(fence.get());
-  counters_ = std::make_shared<const Allocation>(std::move(counters));
+  board_ = std::make_shared<const Allocation>(std::move(board));
   failed_ = std::make_shared<const Allocation>(std::move(failed));
 }
 
@@ -55,20 +59,30 @@ Recorder::Recorder(Device& device, ScratchPool& scratch)
 }
 
 void Recorder::DispatchBytes(const Kernel& kernel, std::initializer_list<Slice> buffers,
-                             std::span<const std::byte> push, Groups groups) {
+                             std::span<const std::byte> push, Groups groups,
+                             const OverlapRows& rows) {
   if (buffers.size() != kernel.buffers || push.size() != kernel.push_bytes) {
     throw std::logic_error("A kernel was given arguments of another one.");
   }
-  if (kernel.counters) {
-    scratch_.EnsureCounters(device_);
-    Keep(scratch_.counters_);
+  const bool posts =
+      kernel.overlaps && scratch_.posts_ && rows.out.size > 0 && UnitsOf(rows.out) <= kUnits;
+  if (kernel.board) {
+    scratch_.EnsureBoard(device_);
+    Keep(scratch_.board_);
   }
-  const bool overlaps = kernel.overlaps && turn_ + 1 < kTurns;
-  if (overlaps && turn_ == 0) Zero(TurnsOf(scratch_.counters_->slice()));
+  if (posts) EnsureRoom(rows.out);
+  const bool waits = kernel.overlaps && !posts_.empty() && posts_.back().row == rows.x;
+  if (posts && !waits && !posts_.empty()) Barrier(false);
   std::uint32_t index = 0;
-  for (const Slice& slice : buffers) Use(slice, (kernel.written >> index++) & 1u, overlaps);
-  EnsureOrder(overlaps);
-  const Overlap overlap = overlaps ? NextTurn(groups) : Overlap{};
+  for (const Slice& slice : buffers) Use(slice, (kernel.written >> index++) & 1u, posts);
+  EnsureOrder(waits);
+  Overlap overlap;
+  if (waits) overlap = {.x = FindPost(rows.x), .addend = FindPost(rows.addend)};
+  if (posts) {
+    overlap.to = free_;
+    posts_.push_back({rows.out, free_});
+    free_ += UnitsOf(rows.out);
+  }
 
   const VkCommandBuffer commands = recording_.commands.buffer;
   const VkDescriptorSet set = MakeSet(kernel, buffers);
@@ -79,7 +93,7 @@ void Recorder::DispatchBytes(const Kernel& kernel, std::initializer_list<Slice> 
     functions_.vkCmdPushConstants(commands, kernel.layout.get(), VK_SHADER_STAGE_COMPUTE_BIT, 0,
                                   static_cast<std::uint32_t>(push.size()), push.data());
   }
-  if (kernel.counters) {
+  if (kernel.board) {
     functions_.vkCmdPushConstants(commands, kernel.layout.get(), VK_SHADER_STAGE_COMPUTE_BIT,
                                   kernel.push_bytes, sizeof(overlap), &overlap);
   }
@@ -113,7 +127,7 @@ VkDescriptorSet Recorder::MakeSet(const Kernel& kernel, std::initializer_list<Sl
         .buffer = slice.buffer, .offset = slice.offset, .range = slice.size};
   };
   auto end = std::ranges::transform(buffers, infos.begin(), info_of).out;
-  if (kernel.counters) *end++ = info_of(scratch_.counters_->slice());
+  if (kernel.board) *end++ = info_of(scratch_.board_->slice());
   // Consecutive bindings of one kind can be written as if they were one array.
   const VkWriteDescriptorSet write{
       .dstSet = set,
@@ -135,18 +149,20 @@ void Recorder::CopyUnordered(const Slice& from, const Slice& to) {
   functions_.vkCmdCopyBuffer(recording_.commands.buffer, from.buffer, to.buffer, 1, &region);
 }
 
-void Recorder::Zero(const Slice& to) {
+void Recorder::Zero(const Slice& to) { Fill(to, 0); }
+
+void Recorder::Fill(const Slice& to, std::uint32_t word) {
   Barrier(true);
-  functions_.vkCmdFillBuffer(recording_.commands.buffer, to.buffer, to.offset, to.size, 0);
+  functions_.vkCmdFillBuffer(recording_.commands.buffer, to.buffer, to.offset, to.size, word);
 }
 
 void Recorder::ShowHost() {
-  if (device_.overlaps()) {
-    scratch_.EnsureCounters(device_);
-    Keep(scratch_.counters_);
+  if (device_.overlaps() && scratch_.posts_) {
+    scratch_.EnsureBoard(device_);
+    Keep(scratch_.board_);
     Keep(scratch_.failed_);
     if (!transferred_) Barrier(true);
-    CopyUnordered(FailureOf(scratch_.counters_->slice()), FailureOf(scratch_.failed_->slice()));
+    CopyUnordered(scratch_.board_->slice().Part(0, kWord), scratch_.failed_->slice());
   }
   const VkMemoryBarrier barrier{.srcAccessMask = kWrites, .dstAccessMask = VK_ACCESS_HOST_READ_BIT};
   functions_.vkCmdPipelineBarrier(recording_.commands.buffer, kCompute | kTransfer,
@@ -177,24 +193,31 @@ void Recorder::Keep(const std::shared_ptr<const Allocation>& memory) {
   }
 }
 
-/// Of a dispatch that overlaps with the one before it, unless there is a barrier between them.
-Overlap Recorder::NextTurn(Groups groups) {
-  return {.turn = ++turn_, .before = std::exchange(before_, groups.x * groups.y * groups.z)};
+/// Where the last results that went to `row` are posted since the last barrier, or 0.
+std::uint32_t Recorder::FindPost(const Slice& row) const {
+  const auto post = std::ranges::find(posts_.rbegin(), posts_.rend(), row, &Post::row);
+  return post == posts_.rend() ? 0 : post->place;
 }
 
-void Recorder::Use(const Slice& slice, bool writes, bool overlaps) {
+/// Cleans the board where it has no room for `row`.
+void Recorder::EnsureRoom(const Slice& row) {
+  if (free_ > 0 && free_ + UnitsOf(row) <= 1 + kUnits) return;
+  Fill(scratch_.board_->slice().Part(kUnit, kUnits * kUnit), kNothing);
+  free_ = 1;
+}
+
+void Recorder::Use(const Slice& slice, bool writes, bool posts) {
   (writes ? writes_ : reads_)
-      .push_back({slice.buffer, slice.offset, slice.offset + slice.size, overlaps});
+      .push_back({slice.buffer, slice.offset, slice.offset + slice.size, posts});
 }
 
-/// Puts a barrier before the command to come, if it needs one. One that overlaps needs none for
-/// others that do.
-void Recorder::EnsureOrder(bool overlaps) {
-  const auto meets = [overlaps](const std::vector<Range>& some, const std::vector<Range>& others) {
+/// Puts a barrier before the command to come, if it needs one. One that waits for the last that
+/// posts needs none for others that do.
+void Recorder::EnsureOrder(bool waits) {
+  const auto meets = [waits](const std::vector<Range>& some, const std::vector<Range>& others) {
     return std::ranges::any_of(some, [&](const Range& a) {
       return std::ranges::any_of(others, [&](const Range& b) {
-        return !(overlaps && b.overlaps) && a.buffer == b.buffer && a.begin < b.end &&
-               b.begin < a.end;
+        return !(waits && b.posts) && a.buffer == b.buffer && a.begin < b.end && b.begin < a.end;
       });
     });
   };
@@ -221,7 +244,7 @@ void Recorder::Barrier(bool transfer) {
       transfer ? kTransfer : kCompute, 0, 1, &barrier, 0, nullptr, 0, nullptr);
   ++recording_.work.barriers;
   transferred_ = transfer;
-  before_ = 0;
+  posts_.clear();
   read_.clear();
   written_.clear();
 }

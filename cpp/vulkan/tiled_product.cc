@@ -11,7 +11,7 @@ void RecordTiledProduct(Recorder& recorder, const Product& product, const RowRan
       {spirv::matmul_tiled, kProductBuffers, kProductWritten, sizeof(ProductShape)},
       {tile.columns, matrix.units(), static_cast<std::uint32_t>(matrix.encoding),
        product.shader_epilogue(), product.norm != nullptr, matrix.cols % 4 == 0});
-  RecordParts(recorder, kernel, product, range, product.x, product.norm_or_any(), tile);
+  RecordParts(recorder, kernel, product, range, product.x, product.norm_or_any(), tile, {});
 }
 
 }  // namespace mlc::vulkan

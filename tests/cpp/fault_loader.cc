@@ -10,7 +10,7 @@
 //   buffers=N      a shader may have no more storage buffers than that
 //   subgroups=N    a workgroup may have no more subgroups of a size that is asked for than that
 //   overlaps=N     the driver says that it is NVIDIA's, and that the device has N processors
-//   skip=N         so it does, and the first dispatch whose turn is N never runs
+//   skip=N         so it does, and the N-th dispatch whose results are awaited never runs
 //   any-size       no shader that uses subgroups compiles, unless it asks for a size of them
 
 #include <dlfcn.h>
@@ -52,7 +52,8 @@ std::uint64_t submissions = 0, allocated = 0;
 std::set<VkQueue> lost;
 std::map<VkDeviceMemory, std::uint64_t> sizes;
 std::set<VkShaderModule> with_subgroups;
-bool skips = false, skipped = false;
+std::uint64_t posts = 0;  // dispatches whose results are awaited
+bool skips = false;
 
 /// The number of the fault `name`, or 0 where another fault is asked for.
 std::uint64_t Fault(const std::string& name) {
@@ -81,13 +82,11 @@ void PushConstants(VkCommandBuffer commands, VkPipelineLayout layout, VkShaderSt
                    std::uint32_t offset, std::uint32_t size, const void* values) {
   real.push(commands, layout, stages, offset, size, values);
   const auto* const overlap = static_cast<const Overlap*>(values);
-  skips = offset > 0 && size == sizeof(Overlap) && overlap->turn == Fault("skip") && !skipped;
+  if (offset > 0 && size == sizeof(Overlap) && overlap->to != 0) skips = ++posts == Fault("skip");
 }
 
 void Dispatch(VkCommandBuffer commands, std::uint32_t x, std::uint32_t y, std::uint32_t z) {
-  if (!skips) real.dispatch(commands, x, y, z);
-  skipped = skipped || skips;
-  skips = false;
+  if (!std::exchange(skips, false)) real.dispatch(commands, x, y, z);
 }
 
 void QueueFamilies(VkPhysicalDevice device, std::uint32_t* count,

@@ -23,20 +23,46 @@ uvec2 DimensionsOfPair(uint head, uint pair) {
   return rotates ? uvec2(pair, pair + rotary_dim / 2) : uvec2(2 * pair, 2 * pair + 1);
 }
 
-// Of q, heads beyond `count` are the last one again; so is v for lane groups that have none.
+// The head's place in qkv. Of q, heads beyond `count` are the last one again; so is v for lane
+// groups that have none.
+uint HeadOf(uint head) {
+  return head < kHeads ? first_head + min(head, count - 1)
+                       : (kShared + min(head - kHeads, 1)) * kv_heads + kv_head;
+}
+
+vec2 LookAtPair(uint which, uvec2 at) {
+  uint first = which * head_dim;
+  if (kOverlaps && overlap.x != 0) {
+    return vec2(Look(overlap.x, first + at.x), Look(overlap.x, first + at.y));
+  }
+  first += row * (kShared + 2) * kv_heads * head_dim;
+  return vec2(qkv[first + at.x], qkv[first + at.y]);
+}
+
 void AskForNew(uint head) {
-  head = min(head, kHeads + 1);
-  uint which = head < kHeads ? first_head + min(head, count - 1)
-                             : (kShared + head - kHeads) * kv_heads + kv_head;
-  uint first = (row * (kShared + 2) * kv_heads + which) * head_dim;
+  uint which = HeadOf(head);
   [[unroll]] for (uint i = 0; i < kPairs; ++i) {
     uint pair = i * kLanes + Lane();
     uvec2 at = min(DimensionsOfPair(head, pair), uvec2(head_dim - 1));
-    new_pairs[i] = vec2(qkv[first + at.x], qkv[first + at.y]);
+    new_pairs[i] = LookAtPair(which, at);
     new_frequencies[i] = frequencies[min(pair, max(rotary_dim / 2, 1) - 1)];
     if (kNorms) {
       new_norms[i] =
           head < kHeads ? vec2(q_norm[at.x], q_norm[at.y]) : vec2(k_norm[at.x], k_norm[at.y]);
+    }
+  }
+}
+
+void AwaitNew(uint head) {
+  if (!kOverlaps || overlap.x == 0) return;
+  for (uint looks = 1;; ++looks) {
+    bool missing = false;
+    [[unroll]] for (uint i = 0; i < kPairs; ++i)
+      missing = missing || IsNothing(new_pairs[i].x) || IsNothing(new_pairs[i].y);
+    if (!missing || GivesUp(looks)) break;
+    [[unroll]] for (uint i = 0; i < kPairs; ++i) {
+      uvec2 at = min(DimensionsOfPair(head, i * kLanes + Lane()), uvec2(head_dim - 1));
+      new_pairs[i] = LookAtPair(HeadOf(head), at);
     }
   }
 }

@@ -25,8 +25,8 @@ layout(constant_id = 7) const uint kHeads = 2;
 layout(constant_id = 8) const uint kDim = 64;    // padded: a multiple of 16
 layout(constant_id = 9) const uint kRounds = 4;  // keys of an invocation
 layout(constant_id = 10) const uint kWide = 16;  // lanes that share the values of a token; >= kNear
-layout(constant_id = 11) const uint kPatience = 0;  // of overlap.glsl: reads of a counter
-#define COUNTERS 9
+layout(constant_id = 11) const uint kPatience = 0;  // of overlap.glsl: looks at a result
+#define BOARD 9
 
 #include "attention.glsl"
 #include "capped.glsl"
@@ -48,7 +48,7 @@ layout(push_constant) uniform Shape {
   float softcap;
   Overlap overlap;
 };
-layout(std430, set = 0, binding = 0) coherent readonly buffer Qkv { float qkv[]; };
+layout(std430, set = 0, binding = 0) readonly buffer Qkv { float qkv[]; };
 layout(std430, set = 0, binding = 1) buffer Keys { uvec4 keys[]; };
 layout(std430, set = 0, binding = 1) buffer KeyWords { uint key_words[]; };
 layout(std430, set = 0, binding = 2) buffer ValueHalves { uvec2 value_halves[]; };
@@ -57,8 +57,9 @@ layout(std430, set = 0, binding = 2) buffer ValueWords { uint value_words[]; };
 layout(std430, set = 0, binding = 3) readonly buffer Frequencies { float frequencies[]; };
 layout(std430, set = 0, binding = 4) readonly buffer QNorm { float q_norm[]; };
 layout(std430, set = 0, binding = 5) readonly buffer KNorm { float k_norm[]; };
-layout(std430, set = 0, binding = 6) coherent writeonly buffer Output { float result[]; };
+layout(std430, set = 0, binding = 6) writeonly buffer Output { float result[]; };
 layout(std430, set = 0, binding = 8) coherent buffer Partial { float partial[]; };
+layout(std430, set = 0, binding = BOARD) coherent buffer Counters { uint counters[]; };
 
 const float kLeast = -3.0e38;  // the score of nothing
 const uint kTotal = gl_WorkGroupSize.x;
@@ -245,6 +246,13 @@ void FindNothing() {
   }
 }
 
+void Finish(uint head, uint at, float value) {
+  if (at >= head_dim) return;
+  uint place = (first_head + head) * head_dim + at;
+  Post(overlap, place, value);
+  result[row * kShared * kv_heads * head_dim + place] = value;
+}
+
 void main() {
   row = first_row + gl_WorkGroupID.z;
   position = StepPosition(row);
@@ -252,7 +260,7 @@ void main() {
   first_head = gl_WorkGroupID.x % kBlocks * kHeads;
   count = min(kHeads, kShared - first_head);
   first_head += kv_head * kShared;
-  if (!kOverlaps) AskForNew(Turn());
+  AskForNew(Turn());
 
   // Without a window this does not wait for the position.
   begin = kWindow == 0 || position + 1 < kWindow ? 0 : position + 1 - kWindow;
@@ -261,23 +269,17 @@ void main() {
   uint page = PageOf(first_token);
 
   uint last_split = position / kSplit;
-  if (split > last_split) {
-    TellNext(overlap);
-    return;
-  }
+  if (split > last_split) return;
   bool attends = first_token < position && first_token + kTokens > begin;
   if (attends) Hold(first_token, page);
 #ifndef SUBGROUP
   attends = true;  // all do, or lanes could not exchange values
 #endif
   uint new_page = PageOf(position);
-  if (kOverlaps) {
-    AwaitBefore(overlap);
-    AskForNew(Turn());
-  }
 
   [[unroll]] for (uint i = 0; i < (kHeads + 2 + kGroups - 1) / kGroups; ++i) {
     if (i > 0) AskForNew(i * kGroups + Turn());
+    AwaitNew(i * kGroups + Turn());
     Rotate(i * kGroups + Turn());
   }
   barrier();
@@ -294,7 +296,6 @@ void main() {
   uint splits = last_split - first_split + 1;
   uint place = (gl_WorkGroupID.z * gl_NumWorkGroups.x + gl_WorkGroupID.x) * gl_NumWorkGroups.y;
   const uint stride = kHeads * (kDim + 2);  // of a split in `partial`
-  uint first_result = (row * kShared * kv_heads + first_head) * head_dim;
   for (uint i = lane_id; i < count * kDim; i += kTotal) {
     uint head = i / kDim, at = i % kDim;
     float most = fresh_scores[head];
@@ -308,7 +309,7 @@ void main() {
       sum = fma(take, sums[(g * kHeads + head) * kFours + at / 4][at % 4], sum);
     }
     if (splits == 1) {
-      if (at < head_dim) result[first_result + head * head_dim + at] = sum / total;
+      Finish(head, at, sum / total);
     } else {
       uint to = (place + gl_WorkGroupID.y) * stride + head * (kDim + 2);
       partial[to + at] = sum;
@@ -318,10 +319,7 @@ void main() {
       }
     }
   }
-  if (splits == 1) {
-    TellNext(overlap);
-    return;
-  }
+  if (splits == 1) return;
 
   // One invocation fences for all, as fences over the device are slow: the barrier puts what the
   // others wrote before its fence, and the next one puts what they read behind it.
@@ -337,10 +335,7 @@ void main() {
   }
   controlBarrier(gl_ScopeWorkgroup, gl_ScopeWorkgroup,
                  gl_StorageSemanticsBuffer | gl_StorageSemanticsShared, gl_SemanticsAcquireRelease);
-  if (order + 1 < splits) {
-    TellNext(overlap);
-    return;
-  }
+  if (order + 1 < splits) return;
   for (uint i = lane_id; i < count * kDim; i += kTotal) {
     uint head = i / kDim, at = i % kDim;
     float most = kLeast, total = 0.0, sum = 0.0;
@@ -361,7 +356,6 @@ void main() {
         most = now;
       }
     }
-    if (at < head_dim) result[first_result + head * head_dim + at] = sum / total;
+    Finish(head, at, sum / total);
   }
-  TellNext(overlap);
 }

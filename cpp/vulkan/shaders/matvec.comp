@@ -26,10 +26,10 @@ layout(constant_id = 9) const bool kNorm = false;
 layout(constant_id = 10) const bool kAligned = true;    // rows of x are at multiples of 16 bytes
 layout(constant_id = 11) const bool kPrepared = false;  // else kNorm is for one row of x alone
 layout(constant_id = 12) const uint kAhead = 1;         // units of each row that are on their way
-layout(constant_id = 13) const uint kPatience = 0;      // of overlap.glsl: reads of a counter
+layout(constant_id = 13) const uint kPatience = 0;      // of overlap.glsl: looks at a result
 layout(constant_id = 14) const uint kBlocks =
     1;  // of a workgroup, at most; if more than 1, kPieces is 1
-#define COUNTERS 6
+#define BOARD 6
 
 #include "lanes.glsl"
 #include "overlap.glsl"
@@ -55,6 +55,30 @@ float next_scale[kNext];
 // Of the workgroup's columns. Where x is prepared, that has the rows of this product alone.
 uint RowOfX(uint column) {
   return (kPrepared ? 0 : first_x) + min(gl_WorkGroupID.y * kColumns + column, columns - 1);
+}
+
+// What has not been looked at yet.
+vec4 NotSeen() { return uintBitsToFloat(uvec4(kNothing)); }
+
+bool Missing(vec4 value) { return kOverlaps && overlap.x != 0 && HasNothing(value); }
+
+// What LoadX gives, of the row on the board if there is one; nothing new where all was `seen`.
+vec4 LookAtX(uint row, uint i, vec4 seen) {
+  if (4 * i >= cols) return vec4(0.0);
+  if (!kOverlaps || overlap.x == 0) return LoadX(row, i);
+  if (!Missing(seen)) return seen;
+  vec4 value = uintBitsToFloat(board_fours[overlap.x + i]);
+  [[unroll]] for (uint k = 0; k < 4; ++k) {
+    if (!kAligned && 4 * i + k >= cols) value[k] = 0.0;
+  }
+  return value;
+}
+
+// What is added to a result, given what was seen of it.
+float AwaitAddend(uvec2 at, float value) {
+  if (!kOverlaps || kEpilogue != kAdd || overlap.addend == 0) return value;
+  for (uint looks = 1; IsNothing(value) && !GivesUp(looks); ++looks) value = Addend(at.x, at.y);
+  return value;
 }
 
 #ifdef Q4
@@ -140,7 +164,9 @@ void Finish(float addend) {
       up *= factor;
     }
     if (i >= kTotal) addend = Addend(at.x, at.y);
-    result[Place(at.x, at.y)] = Finished(sum, up, addend, cap);
+    float value = Finished(sum, up, AwaitAddend(at, addend), cap);
+    Post(overlap, first_out + at.y, value);
+    result[Place(at.x, at.y)] = value;
   }
 }
 
@@ -151,7 +177,6 @@ void main() {
   [[unroll]] for (uint slot = 0; slot < kAhead; ++slot) {
     if (slot < kSteps) Fetch(slot, 0, slot);
   }
-  AwaitBefore(overlap);
   float addend = 0.0;
   uvec2 first_result = RowsOf(gl_LocalInvocationID.x);
   if (gl_LocalInvocationID.x < kResults && Inside(first_result)) {
@@ -185,5 +210,4 @@ void main() {
     Collect(n);
   }
   Finish(addend);
-  TellNext(overlap);
 }

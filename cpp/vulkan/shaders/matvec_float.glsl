@@ -15,10 +15,19 @@ const uint kAtOnce = kRounds < 4 ? kRounds : 4;  // loads of an invocation befor
 void Stage(uint piece) {
   for (uint first = 0; first < kAll; first += kAtOnce * kTotal) {
     vec4 value[kAtOnce];
-    [[unroll]] for (uint n = 0; n < kAtOnce; ++n) {
-      uint i = min(first + n * kTotal + gl_LocalInvocationID.x, kAll - 1);
-      value[n] = LoadX(RowOfX(i / kEach), piece * kEach + i % kEach);
-    }
+    [[unroll]] for (uint n = 0; n < kAtOnce; ++n)
+      value[n] = NotSeen();
+    uint looks = 0;
+    bool missing;
+    do {
+      missing = false;
+      [[unroll]] for (uint n = 0; n < kAtOnce; ++n) {
+        uint i = min(first + n * kTotal + gl_LocalInvocationID.x, kAll - 1);
+        value[n] = LookAtX(RowOfX(i / kEach), piece * kEach + i % kEach, value[n]);
+      }
+      [[unroll]] for (uint n = 0; n < kAtOnce; ++n)
+        missing = missing || Missing(value[n]);
+    } while (missing && !GivesUp(++looks));
     [[unroll]] for (uint n = 0; n < kAtOnce; ++n) {
       uint i = first + n * kTotal + gl_LocalInvocationID.x;
       if (i >= kAll) continue;

@@ -31,12 +31,21 @@ const uint kAtOnce = kRounds < 4 ? kRounds : 4;  // loads of an invocation befor
 void StageOne(uint piece) {
   for (uint first = 0; first < kAll; first += kAtOnce * kTotal) {
     vec4 a[kAtOnce], b[kAtOnce];
-    [[unroll]] for (uint n = 0; n < kAtOnce; ++n) {
-      uint i = first + n * kTotal + gl_LocalInvocationID.x;
-      uint at = 2 * (piece * kAll + i);
-      a[n] = i < kAll ? LoadX(RowOfX(0), at) : vec4(0.0);
-      b[n] = i < kAll ? LoadX(RowOfX(0), at + 1) : vec4(0.0);
-    }
+    [[unroll]] for (uint n = 0; n < kAtOnce; ++n)
+      a[n] = b[n] = NotSeen();
+    uint looks = 0;
+    bool missing;
+    do {
+      missing = false;
+      [[unroll]] for (uint n = 0; n < kAtOnce; ++n) {
+        uint i = first + n * kTotal + gl_LocalInvocationID.x;
+        uint at = 2 * (piece * kAll + i);
+        a[n] = i < kAll ? LookAtX(RowOfX(0), at, a[n]) : vec4(0.0);
+        b[n] = i < kAll ? LookAtX(RowOfX(0), at + 1, b[n]) : vec4(0.0);
+      }
+      [[unroll]] for (uint n = 0; n < kAtOnce; ++n)
+        missing = missing || Missing(a[n]) || Missing(b[n]);
+    } while (missing && !GivesUp(++looks));
     [[unroll]] for (uint n = 0; n < kAtOnce; ++n) {
       uint i = first + n * kTotal + gl_LocalInvocationID.x;
       uint at = 2 * (piece * kAll + i);

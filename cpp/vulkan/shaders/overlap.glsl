@@ -1,39 +1,33 @@
 // Dispatches that overlap (kPatience > 0): one starts while the one before it still runs, asks for
-// what does not depend on that one, and then waits for it here, without a barrier of the queue.
-// vulkan/recorder.h says what that counts on. What one writes and the next one reads must be in
-// coherent buffers: nothing else makes caches forget what they have.
+// what does not depend on that one, and then looks for its results, without a barrier of the queue.
+// Each result is posted on a board that says kNothing everywhere at first, so that whoever finds
+// anything else has found it. vulkan/recorder.h says what that counts on.
 struct Overlap {
-  uint turn;    // the place of this dispatch's counter; or 0, where none waits for it
-  uint before;  // workgroups of the dispatch before, whose counter is the one before; or 0
+  uint x;       // where on the board, in units of 16 bytes, the row is that this dispatch reads
+  uint addend;  // and what it adds to its results
+  uint to;      // where it posts them; each of the three is 0 where there is none
 };
-// How many workgroups of a dispatch are done, by its turn. The first is not 0 once one has waited
-// in vain.
-layout(std430, set = 0, binding = COUNTERS) coherent buffer Counters { uint counters[]; };
+// The first word is not 0 once one has waited in vain.
+layout(std430, set = 0, binding = BOARD) volatile coherent buffer Board { uint board[]; };
+layout(std430, set = 0, binding = BOARD) volatile coherent buffer BoardFours {
+  uvec4 board_fours[];
+};
 
 const bool kOverlaps = kPatience > 0;
+const uint kNothing = 0xffffffffu;  // a NaN, for which another one is posted
 
-// Returns when the dispatch before is done. By all invocations of a workgroup.
-void AwaitBefore(Overlap overlap) {
-  if (!kOverlaps || overlap.before == 0) return;
-  if (gl_LocalInvocationIndex == 0) {
-    uint reads = 0;
-    while (atomicLoad(counters[overlap.turn - 1], gl_ScopeDevice, gl_StorageSemanticsBuffer,
-                      gl_SemanticsRelaxed) < overlap.before) {
-      if (++reads == kPatience) counters[0] = 1;
-      if (reads % 1024 == 0 && counters[0] != 0) break;
-    }
-  }
-  barrier();
+bool IsNothing(float value) { return floatBitsToUint(value) == kNothing; }
+bool HasNothing(vec4 value) { return any(equal(floatBitsToUint(value), uvec4(kNothing))); }
+
+void Post(Overlap overlap, uint at, float value) {
+  if (!kOverlaps || overlap.to == 0) return;
+  board[4 * overlap.to + at] = IsNothing(value) ? 0x7fc00000u : floatBitsToUint(value);
 }
 
-// Lets the dispatch that waits for this one have its results. By all invocations of a workgroup.
-void TellNext(Overlap overlap) {
-  if (!kOverlaps || overlap.turn == 0) return;
-  // One invocation fences for all, as fences over the device are slow.
-  controlBarrier(gl_ScopeWorkgroup, gl_ScopeWorkgroup, gl_StorageSemanticsBuffer,
-                 gl_SemanticsAcquireRelease);
-  if (gl_LocalInvocationIndex == 0) {
-    memoryBarrierBuffer();
-    atomicAdd(counters[overlap.turn], 1);
-  }
+float Look(uint place, uint at) { return uintBitsToFloat(board[4 * place + at]); }
+
+// Whether to look no more, having looked so often.
+bool GivesUp(uint looks) {
+  if (looks == kPatience) board[0] = 1;
+  return looks % 1024 == 0 && board[0] != 0;
 }

@@ -12,7 +12,7 @@ layout(push_constant) uniform Shape {
   uint first_out;  // where in it this part begins
   float epsilon;
   float cap;
-#ifdef COUNTERS
+#ifdef BOARD
   Overlap overlap;
 #endif
 };
@@ -22,7 +22,7 @@ layout(std430, set = 0, binding = 0) readonly buffer WeightWords { uint weight_w
 layout(std430, set = 0, binding = 1) readonly buffer Scales { uint scales[]; };
 #include "rows.glsl"
 layout(std430, set = 0, binding = 4) readonly buffer Bias { float bias[]; };
-layout(std430, set = 0, binding = 5) coherent buffer Output { float result[]; };
+layout(std430, set = 0, binding = 5) buffer Output { float result[]; };
 
 // A dispatch may not have as many workgroups as it needs in one dimension.
 uint Block() { return gl_WorkGroupID.z * gl_NumWorkGroups.x + gl_WorkGroupID.x; }
@@ -40,5 +40,10 @@ uint Place(uint column, uint row) { return (first_x + column) * width + first_ou
 
 float Addend(uint column, uint row) {
   if (kEpilogue == kBias) return bias[first_out + row];
+#ifdef BOARD
+  if (kEpilogue == kAdd && kOverlaps && overlap.addend != 0) {
+    return Look(overlap.addend, first_out + row);
+  }
+#endif
   return kEpilogue == kAdd ? result[Place(column, row)] : 0.0;
 }

@@ -1,15 +1,6 @@
 // Rows of x, of `cols` values, and the weight of their norm. Bindings 2 and 3.
 layout(std430, set = 0, binding = 2) readonly buffer Input { vec4 x[]; };
 layout(std430, set = 0, binding = 2) readonly buffer InputValues { float x_values[]; };
-#ifdef COUNTERS
-layout(std430, set = 0, binding = 2) coherent readonly buffer FreshInput { vec4 fresh_x[]; };
-layout(std430, set = 0, binding = 2) coherent readonly buffer FreshValues { float fresh_values[]; };
-vec4 X(uint i) { return kOverlaps ? fresh_x[i] : x[i]; }
-float XValue(uint i) { return kOverlaps ? fresh_values[i] : x_values[i]; }
-#else
-vec4 X(uint i) { return x[i]; }
-float XValue(uint i) { return x_values[i]; }
-#endif
 layout(std430, set = 0, binding = 3) readonly buffer Norm { vec4 norm[]; };
 layout(std430, set = 0, binding = 3) readonly buffer NormValues { float norm_values[]; };
 
@@ -20,9 +11,9 @@ float Dot(vec4 a, vec4 b, float sum) {
 // Values 4 * i and the next three of a row; zeros past its end.
 vec4 LoadX(uint row, uint i) {
   if (4 * i >= cols) return vec4(0.0);
-  if (kAligned) return X(row * ((cols + 3) / 4) + i);
+  if (kAligned) return x[row * ((cols + 3) / 4) + i];
   vec4 value = vec4(0.0);
-  for (uint k = 0; k < 4 && 4 * i + k < cols; ++k) value[k] = XValue(row * cols + 4 * i + k);
+  for (uint k = 0; k < 4 && 4 * i + k < cols; ++k) value[k] = x_values[row * cols + 4 * i + k];
   return value;
 }
 
