@@ -152,12 +152,14 @@ void RecordMatvec(Recorder& recorder, const Product& product, const RowRange& ra
   const bool prepared = tile.columns > 1 && (matrix.quantized() || norm);
   Staged in{product.x, product.norm_or_any()};
   if (prepared) in = RecordStage(recorder, product, range, staging);
+  const bool whole = std::ranges::all_of(
+      matrix.parts, [&](const DeviceMatrix::Part& part) { return part.rows % tile.rows == 0; });
   const bool aligned = prepared || matrix.cols % 4 == 0;
   const Kernel& kernel = device.GetKernel(
       ProgramFor(matrix, group, overlaps),
       {group.lanes * group.count, group.lanes, group.span, tile.rows, tile.columns, matrix.units(),
        tile.piece, static_cast<std::uint32_t>(matrix.encoding), product.shader_epilogue(), norm,
-       aligned, prepared, ahead, overlaps ? device.patience() : 0, tile.blocks});
+       aligned, prepared, ahead, overlaps ? device.patience() : 0, tile.blocks, whole});
   RecordParts(recorder, kernel, product, range, in.x, in.scales,
               {group.count / group.span * tile.rows * tile.blocks, tile.columns},
               overlaps ? OverlapRowsOf(product, range.first) : OverlapRows{});

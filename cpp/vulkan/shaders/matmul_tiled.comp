@@ -52,7 +52,7 @@ void Fetch(uint k) {
     } else {
       uint unit = row * kUnits + k / kK;
       next_w[i].x = weight_words[4 * unit + column4 / 2];
-      next_scale[i] = Scale(unit);
+      next_scale[i] = ScaleIn(ScaleWord(unit), unit);
     }
   }
 }

@@ -29,6 +29,7 @@ layout(constant_id = 12) const uint kAhead = 1;         // units of each row tha
 layout(constant_id = 13) const uint kPatience = 0;      // of overlap.glsl: looks at a result
 layout(constant_id = 14) const uint kBlocks =
     1;  // of a workgroup, at most; if more than 1, kPieces is 1
+layout(constant_id = 15) const bool kWhole = false;  // a team has kRows rows, or none
 #define BOARD 6
 
 #include "lanes.glsl"
@@ -50,7 +51,7 @@ shared float partial[kBlocks * kRows * kColumns * kSubgroups];
 float sums[kRows * kColumns];
 float square = 0.0;
 uvec4 next[kNext];
-float next_scale[kNext];
+uint next_scale[kNext];  // the words that have them
 
 // Of the workgroup's columns. Where x is prepared, that has the rows of this product alone.
 uint RowOfX(uint column) {
@@ -98,17 +99,31 @@ uint CountBlocks() {
   return (all - 1 - Block()) / (BlockOf(1) - BlockOf(0)) + 1;
 }
 
+// The `r`th row of a team in the workgroup's `n`th block; another one where it has none.
+uint RowOf(uint n, uint r) {
+  uint first = (BlockOf(n) * kTeams + LaneGroup() / kSpan) * kRows;
+  return kWhole ? min(first, rows - kRows) + r : min(first + r, rows - 1);
+}
+
+// The unit of a row that an invocation takes in a step; another one where it has none.
+uint UnitOf(uint step) {
+  uint unit = step / kChunks * kPiece + step % kChunks * kWide + LaneOfTeam();
+  return kUnits % kPiece == 0 && kPiece % kWide == 0 ? unit : min(unit, kUnits - 1);
+}
+
 // Asks for a step of the workgroup's `n`th block.
 void Fetch(uint slot, uint n, uint step) {
-  uint first = (BlockOf(n) * kTeams + LaneGroup() / kSpan) * kRows;
-  uint unit = step / kChunks * kPiece + step % kChunks * kWide + LaneOfTeam();
-  uint near = min(unit, kUnits - 1);
   [[unroll]] for (uint r = 0; r < kRows; ++r) {
-    next[slot * kRows + r] = weights[min(first + r, rows - 1) * kUnits + near];
+    next[slot * kRows + r] = weights[RowOf(n, r) * kUnits + UnitOf(step)];
   }
   [[unroll]] for (uint r = 0; r < kRows; ++r) {
-    next_scale[slot * kRows + r] = Scale(min(first + r, rows - 1) * kUnits + near);
+    next_scale[slot * kRows + r] = ScaleWord(RowOf(n, r) * kUnits + UnitOf(step));
   }
+}
+
+// Only when the word is needed is it taken apart: that waits for it.
+float ScaleOf(uint word, uint n, uint r, uint step) {
+  return ScaleIn(word, (kUnits % 2 == 0 ? 0 : RowOf(n, r)) + UnitOf(step));
 }
 
 float Total(uint item, uint team) {
@@ -197,7 +212,7 @@ void main() {
         float scale[kRows];
         [[unroll]] for (uint r = 0; r < kRows; ++r) {
           word[r] = next[slot * kRows + r];
-          scale[r] = next_scale[slot * kRows + r];
+          scale[r] = ScaleOf(next_scale[slot * kRows + r], n, r, step);
         }
         if (step + kAhead < kSteps) {
           Fetch(slot, n, step + kAhead);

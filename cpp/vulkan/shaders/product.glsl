@@ -27,12 +27,15 @@ layout(std430, set = 0, binding = 5) buffer Output { float result[]; };
 // A dispatch may not have as many workgroups as it needs in one dimension.
 uint Block() { return gl_WorkGroupID.z * gl_NumWorkGroups.x + gl_WorkGroupID.x; }
 
-// Of a unit of 4-bit weights.
-float Scale(uint unit) {
+// The word that has the scale of a unit of 4-bit weights, and that scale.
+uint ScaleWord(uint unit) {
+  if (kEncoding < kQ4Float16) return 0;
+  return scales[kEncoding == kQ4Float32 ? unit : unit >> 1];
+}
+float ScaleIn(uint word, uint unit) {
   if (kEncoding < kQ4Float16) return 1.0;
-  if (kEncoding == kQ4Float32) return uintBitsToFloat(scales[unit]);
-  vec2 pair = unpackHalf2x16(scales[unit >> 1]);
-  return (unit & 1) == 0 ? pair.x : pair.y;
+  if (kEncoding == kQ4Float32) return uintBitsToFloat(word);
+  return unpackHalf2x16(word >> (unit & 1) * 16).x;
 }
 
 // Where the result of a row of x and a row of this part of W (of a pair, where it is gated) lies.
