@@ -85,11 +85,16 @@ void Fit(const Device& device, const DeviceMatrix& matrix, const Group& group, T
   }
 }
 
-/// Gives `tile` as many blocks as let each processor have one workgroup.
-void Share(const Device& device, const DeviceMatrix& matrix, const Group& group, Tile& tile) {
-  const std::uint32_t rows = group.count / group.span * tile.rows;
-  const std::uint32_t all = CeilDivide(matrix.parts.front().rows, rows);
-  tile.blocks = std::min(CeilDivide(all, device.limits().processors), kMostBlocks);
+/// Gives `tile` as many blocks as let each processor have one workgroup, or smaller blocks where
+/// half of the processors would have none.
+void Share(const Device& device, const DeviceMatrix& matrix, const Group& group, bool gate,
+           Tile& tile) {
+  const auto count_blocks = [&] {
+    const std::uint32_t rows = group.count / group.span * tile.rows;
+    return CeilDivide(matrix.parts.front().rows, rows);
+  };
+  if (!gate && count_blocks() * 2 <= device.limits().processors) tile.rows = 1;
+  tile.blocks = std::min(CeilDivide(count_blocks(), device.limits().processors), kMostBlocks);
   while (SharedBytes(matrix, group, tile) > device.limits().shared_bytes) --tile.blocks;
 }
 
@@ -145,7 +150,7 @@ void RecordMatvec(Recorder& recorder, const Product& product, const RowRange& ra
   const Group group = tile.columns > 1 ? staging.AtMost(kMostInvocations) : staging;
   Fit(device, matrix, group, tile);
   const bool overlaps = device.overlaps() && range.count == 1 && matrix.parts.size() == 1;
-  if (overlaps && tile.piece == matrix.units()) Share(device, matrix, group, tile);
+  if (overlaps && tile.piece == matrix.units()) Share(device, matrix, group, product.gate(), tile);
   // Who asks early while another dispatch runs has less to wait for, and registers are few.
   const std::uint32_t ahead = tile.columns == 1 && matrix.quantized() != overlaps ? 2 : 1;
   const bool norm = product.norm != nullptr;
