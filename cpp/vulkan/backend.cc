@@ -65,7 +65,7 @@ class VulkanBackend final : public Backend {
 
   std::unique_ptr<KvCache> MakeKvCache(const KvLayout& layout) override {
     auto cache = std::make_unique<DeviceKvCache>(device_, layout);
-    // Kernels multiply what they must not see by zero, which does not help against NaN.
+    // What is behind the dimensions of a head is read with them, and never written.
     Recorder recorder(*device_, scratch_);
     for (std::int32_t layer = 0; layer < layout.layers; ++layer) {
       recorder.Zero(cache->Keys(layer));

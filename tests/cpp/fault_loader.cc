@@ -207,7 +207,9 @@ bool UsesSubgroups(const VkShaderModuleCreateInfo& info) {
 VkResult CreateModule(VkDevice device, const VkShaderModuleCreateInfo* info,
                       const VkAllocationCallbacks* callbacks, VkShaderModule* module) {
   const VkResult result = real.create_module(device, info, callbacks, module);
-  if (result == VK_SUCCESS && UsesSubgroups(*info)) with_subgroups.insert(*module);
+  if (result != VK_SUCCESS) return result;
+  with_subgroups.erase(*module);  // which another one may have been called
+  if (UsesSubgroups(*info)) with_subgroups.insert(*module);
   return result;
 }
 

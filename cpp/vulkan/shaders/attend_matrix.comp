@@ -90,13 +90,16 @@ void LoadQueries(uint head, uint first) {
   }
 }
 
-void LoadPage(uint page, uint kv_head, bool with_values) {
+// Of `count` tokens, and more that count for nothing: their values may be NaN, which is not nothing
+// times zero.
+void LoadPage(uint page, uint kv_head, bool with_values, uint count) {
   uint from = (page * kv_heads + kv_head) * kTokens * kVectors;
   barrier();  // the last page has been used
   for (uint i = gl_LocalInvocationID.x; i < kTokens * kVectors; i += kTotal) {
     uint to = i / kVectors * kStride + i % kVectors;
     tile[to] = keys[from + i];
-    if (with_values) tile[kTokens * kStride + to] = cache_values[from + i];
+    if (!with_values) continue;
+    tile[kTokens * kStride + to] = i / kVectors < count ? cache_values[from + i] : uvec4(0);
   }
   barrier();
 }
@@ -151,7 +154,7 @@ void main() {
   float greatest = -1.0 / 0.0;
   float total = 0.0;
   for (uint page = first_page; page < pages; ++page) {
-    LoadPage(StepPage(first_row, page * kTokens), kv_head, false);
+    LoadPage(StepPage(first_row, page * kTokens), kv_head, false, 0);
     Score();
     float most = greatest;
     for (uint t = part; t < kTokens; t += each) {
@@ -168,7 +171,7 @@ void main() {
   for (uint flip = 1; flip < each; flip *= 2) total += subgroupShuffleXor(total, flip);
 
   for (uint page = first_page; page < pages; ++page) {
-    LoadPage(StepPage(first_row, page * kTokens), kv_head, true);
+    LoadPage(StepPage(first_row, page * kTokens), kv_head, true, last_end - page * kTokens);
     Score();
     // Eight tokens to an invocation at a time.
     for (uint i = part; i < kTokens / 8; i += each) {
