@@ -10,6 +10,7 @@ from __future__ import annotations
 import itertools
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -198,3 +199,30 @@ def test_dispatches_that_overlap_have_no_barrier_between(maker: ModelMaker) -> N
     (dispatches, barriers), (same, fewer) = found
     assert same == dispatches
     assert barriers - fewer > 5  # of two layers with five dispatches each
+
+
+STEP = """
+import sys
+from mlc_llm.model import Model
+model = Model.load(sys.argv[1], device="vulkan")
+sequence = model.sequence()
+for tokens in ([5] * 9, [5]):
+    logits = model.extend([(sequence, tokens)])
+print(logits[0].max())
+"""
+
+
+@pytest.mark.usefixtures("gpu")
+def test_nobody_waits_for_a_result_that_is_not_a_number(maker: ModelMaker, tmp_path: Path) -> None:
+    model = shutil.copytree(maker.mlc("qwen2", "q0f32"), tmp_path / "model")
+    (shard,) = json.loads((model / "tensor-cache.json").read_text())["records"]
+    path = model / shard["dataPath"]
+    data = bytearray(path.read_bytes())
+    for record in shard["records"]:
+        if record["name"].endswith("bias"):  # whatever is added to this NaN is the same NaN
+            first, count = record["byteOffset"], record["nbytes"]
+            data[first : first + count] = b"\xff" * count
+    path.write_bytes(data)
+    command = [sys.executable, "-c", STEP, str(model)]
+    output = subprocess.check_output(command, env=os.environ | fault(OVERLAPS), text=True)
+    assert output == "nan\n"
