@@ -212,17 +212,43 @@ print(logits[0].max())
 """
 
 
-@pytest.mark.usefixtures("gpu")
-def test_nobody_waits_for_a_result_that_is_not_a_number(maker: ModelMaker, tmp_path: Path) -> None:
-    model = shutil.copytree(maker.mlc("qwen2", "q0f32"), tmp_path / "model")
+def spoil(source: Path, model: Path, name: str, rows: int | slice) -> Path:
+    """Copy a model, with NaN in some rows of the tensors whose name ends with `name`."""
+    shutil.copytree(source, model)
     (shard,) = json.loads((model / "tensor-cache.json").read_text())["records"]
     path = model / shard["dataPath"]
-    data = bytearray(path.read_bytes())
+    data = np.fromfile(path, np.uint8)
     for record in shard["records"]:
-        if record["name"].endswith("bias"):  # whatever is added to this NaN is the same NaN
-            first, count = record["byteOffset"], record["nbytes"]
-            data[first : first + count] = b"\xff" * count
-    path.write_bytes(data)
+        if record["name"].endswith(name):
+            first = record["byteOffset"]
+            tensor = data[first : first + record["nbytes"]].reshape(record["shape"][0], -1)
+            tensor[rows] = 0xFF
+    data.tofile(path)
+    return model
+
+
+@pytest.mark.usefixtures("gpu")
+def test_nobody_waits_for_a_result_that_is_not_a_number(maker: ModelMaker, tmp_path: Path) -> None:
+    # Whatever is added to this NaN is the same NaN.
+    model = spoil(maker.mlc("qwen2", "q0f32"), tmp_path / "model", "bias", slice(None))
     command = [sys.executable, "-c", STEP, str(model)]
     output = subprocess.check_output(command, env=os.environ | fault(OVERLAPS), text=True)
     assert output == "nan\n"
+
+
+@pytest.mark.usefixtures("gpu")
+@pytest.mark.parametrize("quantization", ["q0f16", "q0f32"])
+def test_nan_in_a_page_is_not_seen_by_the_next_sequence(
+    quantization: str, maker: ModelMaker, tmp_path: Path
+) -> None:
+    source = maker.mlc("llama", quantization)
+    model = Model.load(spoil(source, tmp_path / "model", "embed_tokens.weight", 7), "vulkan")
+
+    def compute(*prompts: list[int]) -> NDArray[Any]:
+        sequence = model.sequence()
+        return np.concatenate([model.extend([(sequence, prompt)])[0] for prompt in prompts])
+
+    clean = ([5] * 9, [6], [8, 9, 10], [3])
+    expected = compute(*clean)
+    assert np.isnan(compute([7] * 60, [7])).all()
+    np.testing.assert_array_equal(compute(*clean), expected)
