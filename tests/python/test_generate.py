@@ -53,7 +53,6 @@ def test_generate_repeats_with_a_seed(tiny_model: Path, capsys: pytest.CaptureFi
     ("arguments", "message"),
     [
         (["generate", "nowhere", "--prompt", "a"], "There is no directory nowhere."),
-        (["generate", "MODEL", "--prompt", "a", "--temperature", "9"], "temperature must be"),
         (["generate", "MODEL", "--prompt", "a b " * 600], "tokens, and the context is 512"),
         (["generate", "MODEL", "--prompt", "a", "--device", "vulkan:99"], "There is no device"),
         (["chat", "MODEL", "--max-context", "9999"], "max_context must be"),
@@ -72,6 +71,26 @@ def test_failure_is_told_in_one_line(
     last = captured.err.splitlines()[-1]
     assert last.startswith("mlc_llm: ")
     assert message in last
+
+
+@pytest.mark.parametrize("command", ["generate", "chat"])
+@pytest.mark.parametrize(
+    ("option", "value", "message"),
+    [
+        ("--temperature", "9", "temperature must be a number from 0 to 2, and is 9.0."),
+        ("--top-p", "0", "top_p must be a number above 0 and at most 1, and is 0.0."),
+        ("--max-tokens", "0", "max_tokens must be a whole number from 1 to"),
+        ("--min-p", "half", "invalid float value: 'half'"),
+        ("--stop", "", "stop must be a text or a list of texts, none empty"),
+    ],
+)
+def test_an_option_out_of_range_is_told_before_a_model_is_loaded(
+    capsys: pytest.CaptureFixture[str], command: str, option: str, value: str, message: str
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        cli.main([command, "nowhere", option, value])
+    assert ended.value.code == 2
+    assert f"error: argument {option}: {message}" in capsys.readouterr().err
 
 
 def test_chat_answers_lines_of_a_pipe(tiny_model: Path) -> None:

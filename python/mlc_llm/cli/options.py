@@ -7,8 +7,11 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 from mlc_llm.cli.progress import Bar
+from mlc_llm.sampling import parse_options
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from mlc_llm import MLCEngine
 
 SAMPLING = ("temperature", "top_p", "top_k", "min_p", "repetition_penalty", "seed")
@@ -30,14 +33,34 @@ def add_model(parser: argparse.ArgumentParser) -> None:
 def add_sampling(parser: argparse.ArgumentParser) -> None:
     """Add how the next token is chosen; the defaults are the model's."""
     group = parser.add_argument_group("sampling (defaults: the model's)")
-    group.add_argument("--max-tokens", type=int, metavar="N", help="longest answer")
-    group.add_argument("--temperature", type=float, metavar="T", help="0 is greedy, at most 2")
-    group.add_argument("--top-p", type=float, metavar="P", help="above 0, at most 1")
-    group.add_argument("--top-k", type=int, metavar="K", help="0 is off")
-    group.add_argument("--min-p", type=float, metavar="P", help="0 to 1")
-    group.add_argument("--repetition-penalty", type=float, metavar="X", help="1 is off")
-    group.add_argument("--seed", type=int, metavar="S", help="the same seed gives the same text")
-    group.add_argument("--stop", action="append", metavar="TEXT", help="end there; may be repeated")
+
+    def add(name: str, convert: Callable[[str], Any], metavar: str, text: str, **how: Any) -> None:
+        flag = "--" + name.replace("_", "-")
+        group.add_argument(flag, type=_checked(name, convert), metavar=metavar, help=text, **how)
+
+    add("max_tokens", int, "N", "longest answer")
+    add("temperature", float, "T", "0 is greedy, at most 2")
+    add("top_p", float, "P", "above 0, at most 1")
+    add("top_k", int, "K", "0 is off")
+    add("min_p", float, "P", "0 to 1")
+    add("repetition_penalty", float, "X", "1 is off")
+    add("seed", int, "S", "the same seed gives the same text")
+    add("stop", str, "TEXT", "end there; may be repeated", action="append")
+
+
+def _checked(name: str, convert: Callable[[str], Any]) -> Callable[[str], Any]:
+    """Return what reads the option `name` and says so at once where the engine would refuse it."""
+
+    def read(text: str) -> Any:
+        value = convert(text)
+        try:
+            parse_options({name: value}, {}, 0)
+        except ValueError as error:
+            raise argparse.ArgumentTypeError(str(error)) from None
+        return value
+
+    read.__name__ = convert.__name__  # for argparse's "invalid float value"
+    return read
 
 
 def sampling(args: argparse.Namespace) -> dict[str, Any]:
