@@ -16,7 +16,7 @@
 layout(local_size_x_id = 0) in;
 layout(constant_id = 1) const uint kLanes = 32;  // of a subgroup; at least 4
 layout(constant_id = 2) const uint kSpan = 1;
-layout(constant_id = 3) const uint kRows = 4;  // even
+layout(constant_id = 3) const uint kRows = 4;  // even for a gate
 layout(constant_id = 4) const uint kColumns = 1;
 layout(constant_id = 5) const uint kUnits = 64;  // of 16 bytes, in a row of W
 layout(constant_id = 6) const uint kPiece = 64;  // units whose x is in shared memory at a time
