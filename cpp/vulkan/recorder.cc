@@ -72,6 +72,7 @@ void Recorder::DispatchBytes(const Kernel& kernel, std::initializer_list<Slice> 
   }
   if (posts) EnsureRoom(rows.out);
   const bool waits = kernel.overlaps && !posts_.empty() && posts_.back().row == rows.x;
+  // Whoever waits for this one takes those before it for done.
   if (posts && !waits && !posts_.empty()) Barrier(false);
   std::uint32_t index = 0;
   for (const Slice& slice : buffers) Use(slice, (kernel.written >> index++) & 1u, posts);
