@@ -154,12 +154,8 @@ void Attention::RecordOnes(Recorder& recorder, const AttentionSpec& spec,
   const std::uint32_t blocks = Size(spec.kv_heads) * CeilDivide(shared_heads, heads);
   const bool norms = spec.q_norm != nullptr;
   const bool overlaps = device_.overlaps() && range.count == 1;
-  OverlapRows overlap_rows;
-  if (overlaps) {
-    const std::uint32_t width = Size(spec.heads * spec.head_dim);
-    overlap_rows.x = RowOf(qkv, range.first, width + Size(2 * spec.kv_heads * spec.head_dim));
-    overlap_rows.out = RowOf(out, range.first, width);
-  }
+  const std::uint32_t width = Size(spec.heads * spec.head_dim);
+  const std::uint32_t qkv_width = width + Size(2 * spec.kv_heads * spec.head_dim);
   const Slice& frequencies = SliceOf(*spec.inverse_frequencies);
   const Kernel& kernel = device_.GetKernel(
       {group.subgroups ? spirv::attend_one : spirv::attend_one_plain, kOneBuffers - 1,
@@ -181,7 +177,8 @@ void Attention::RecordOnes(Recorder& recorder, const AttentionSpec& spec,
         OneShape{range.first + first, Size(spec.kv_heads), Size(spec.head_dim),
                  Size(spec.rotary_dim), step.first_page(range.sequence + first), step.room(),
                  spec.rotary_scale, spec.norm_epsilon, spec.scale, spec.softcap},
-        {blocks, splits, rows}, overlap_rows);
+        {blocks, splits, rows},
+        {.x = RowOf(qkv, range.first, qkv_width), .out = RowOf(out, range.first, width)});
   }
 }
 

@@ -167,7 +167,7 @@ void RecordMatvec(Recorder& recorder, const Product& product, const RowRange& ra
        aligned, prepared, ahead, overlaps ? device.patience() : 0, tile.blocks, whole});
   RecordParts(recorder, kernel, product, range, in.x, in.scales,
               {group.count / group.span * tile.rows * tile.blocks, tile.columns},
-              overlaps ? OverlapRowsOf(product, range.first) : OverlapRows{});
+              OverlapRowsOf(product, range.first));
 }
 
 }  // namespace mlc::vulkan

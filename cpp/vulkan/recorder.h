@@ -33,7 +33,7 @@ struct Groups {
 /// The rows that a dispatch reads, adds to its results, and makes, for those that overlap; without
 /// the last one none waits for it.
 struct OverlapRows {
-  Slice x, addend, out;
+  Slice x = {}, addend = {}, out = {};
 };
 
 /// Row `row` of floats, `width` to a row.
@@ -84,18 +84,11 @@ class Recorder {
   /// What was submitted before counts as written: the recording begins with a barrier.
   Recorder(Device& device, ScratchPool& scratch);
 
-  /// Runs `kernel` on `buffers`, in the order of its arguments. None may be empty.
+  /// Runs `kernel` on `buffers`, in the order of its arguments. None may be empty. It overlaps with
+  /// what comes before and after it by way of `rows`, if it is made for that.
   template <typename Push>
   void Dispatch(const Kernel& kernel, std::initializer_list<Slice> buffers, const Push& push,
-                Groups groups) {
-    DispatchBytes(kernel, buffers, std::as_bytes(std::span(&push, 1)), groups, {});
-  }
-
-  /// The same of a kernel with a board. It overlaps with what comes before and after it if it is
-  /// made for that, and `rows` lets it.
-  template <typename Push>
-  void Dispatch(const Kernel& kernel, std::initializer_list<Slice> buffers, const Push& push,
-                Groups groups, const OverlapRows& rows) {
+                Groups groups, const OverlapRows& rows = {}) {
     DispatchBytes(kernel, buffers, std::as_bytes(std::span(&push, 1)), groups, rows);
   }
 
