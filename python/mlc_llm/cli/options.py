@@ -14,7 +14,17 @@ if TYPE_CHECKING:
 
     from mlc_llm import MLCEngine
 
-SAMPLING = ("temperature", "top_p", "top_k", "min_p", "repetition_penalty", "seed")
+# Name: (what reads it, how --help calls its value, what it is).
+SAMPLING: dict[str, tuple[Callable[[str], Any], str, str]] = {
+    "max_tokens": (int, "N", "longest answer"),
+    "temperature": (float, "T", "0 is greedy, at most 2"),
+    "top_p": (float, "P", "above 0, at most 1"),
+    "top_k": (int, "K", "0 is off"),
+    "min_p": (float, "P", "0 to 1"),
+    "repetition_penalty": (float, "X", "1 is off"),
+    "seed": (int, "S", "the same seed gives the same text"),
+    "stop": (str, "TEXT", "end there; may be repeated"),
+}
 
 
 def add_model(parser: argparse.ArgumentParser) -> None:
@@ -33,19 +43,14 @@ def add_model(parser: argparse.ArgumentParser) -> None:
 def add_sampling(parser: argparse.ArgumentParser) -> None:
     """Add how the next token is chosen; the defaults are the model's."""
     group = parser.add_argument_group("sampling (defaults: the model's)")
-
-    def add(name: str, convert: Callable[[str], Any], metavar: str, text: str, **how: Any) -> None:
-        flag = "--" + name.replace("_", "-")
-        group.add_argument(flag, type=_checked(name, convert), metavar=metavar, help=text, **how)
-
-    add("max_tokens", int, "N", "longest answer")
-    add("temperature", float, "T", "0 is greedy, at most 2")
-    add("top_p", float, "P", "above 0, at most 1")
-    add("top_k", int, "K", "0 is off")
-    add("min_p", float, "P", "0 to 1")
-    add("repetition_penalty", float, "X", "1 is off")
-    add("seed", int, "S", "the same seed gives the same text")
-    add("stop", str, "TEXT", "end there; may be repeated", action="append")
+    for name, (convert, metavar, text) in SAMPLING.items():
+        group.add_argument(
+            "--" + name.replace("_", "-"),
+            type=_checked(name, convert),
+            metavar=metavar,
+            help=text,
+            action="append" if name == "stop" else "store",
+        )
 
 
 def _checked(name: str, convert: Callable[[str], Any]) -> Callable[[str], Any]:
@@ -65,8 +70,7 @@ def _checked(name: str, convert: Callable[[str], Any]) -> Callable[[str], Any]:
 
 def sampling(args: argparse.Namespace) -> dict[str, Any]:
     """Return the sampling options that were given."""
-    names = (*SAMPLING, "max_tokens", "stop")
-    return {name: getattr(args, name) for name in names if getattr(args, name) is not None}
+    return {name: getattr(args, name) for name in SAMPLING if getattr(args, name) is not None}
 
 
 def load_engine(args: argparse.Namespace) -> MLCEngine:
