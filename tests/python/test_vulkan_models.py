@@ -175,41 +175,32 @@ def test_a_prompt_that_takes_long_is_several_submissions(maker: ModelMaker) -> N
     assert found[1][1] == "1"
 
 
-WORK = """
+DECODE = """
 import sys
 from mlc_llm.model import Model
 from mlc_llm.work import last_work
 model = Model.load(sys.argv[1], device="vulkan")
 sequence = model.sequence()
 for tokens in ([5] * 9, [5]):
-    model.extend([(sequence, tokens)])
+    (logits,) = model.extend([(sequence, tokens)])
 work = last_work(model, 9)
-print(work.dispatches, work.barriers)
+print(work.dispatches, work.barriers, logits.max())
 """
+
+
+def decode(model: Path, variables: dict[str, str]) -> list[str]:
+    """Return how many dispatches and barriers a token took, and its greatest logit."""
+    command = [sys.executable, "-c", DECODE, str(model)]
+    return subprocess.check_output(command, env=os.environ | variables, text=True).split()
 
 
 @pytest.mark.usefixtures("gpu")
 def test_dispatches_that_overlap_have_no_barrier_between(maker: ModelMaker) -> None:
-    command = [sys.executable, "-c", WORK, str(maker.mlc("llama", "q0f16"))]
-    hidden = {"MLC_LLM_VULKAN_HIDE": "overlapping-dispatches"}
-    found = []
-    for variables in (hidden, fault(OVERLAPS)):
-        output = subprocess.check_output(command, env=os.environ | variables, text=True)
-        found.append([int(number) for number in output.split()])
-    (dispatches, barriers), (same, fewer) = found
+    model = maker.mlc("llama", "q0f16")
+    dispatches, barriers, _ = decode(model, {"MLC_LLM_VULKAN_HIDE": "overlapping-dispatches"})
+    same, fewer, _ = decode(model, fault(OVERLAPS))
     assert same == dispatches
-    assert barriers - fewer > 5  # of two layers with five dispatches each
-
-
-STEP = """
-import sys
-from mlc_llm.model import Model
-model = Model.load(sys.argv[1], device="vulkan")
-sequence = model.sequence()
-for tokens in ([5] * 9, [5]):
-    logits = model.extend([(sequence, tokens)])
-print(logits[0].max())
-"""
+    assert int(barriers) - int(fewer) > 5  # of two layers with five dispatches each
 
 
 def spoil(source: Path, model: Path, name: str, rows: int | slice) -> Path:
@@ -231,9 +222,8 @@ def spoil(source: Path, model: Path, name: str, rows: int | slice) -> Path:
 def test_nobody_waits_for_a_result_that_is_not_a_number(maker: ModelMaker, tmp_path: Path) -> None:
     # Whatever is added to this NaN is the same NaN.
     model = spoil(maker.mlc("qwen2", "q0f32"), tmp_path / "model", "bias", slice(None))
-    command = [sys.executable, "-c", STEP, str(model)]
-    output = subprocess.check_output(command, env=os.environ | fault(OVERLAPS), text=True)
-    assert output == "nan\n"
+    *_, greatest = decode(model, fault(OVERLAPS))
+    assert greatest == "nan"
 
 
 @pytest.mark.usefixtures("gpu")
