@@ -214,7 +214,9 @@ def write_wheel(folder: Path, files: Mapping[str, bytes], name: str = WHEEL_NAME
     path = folder / name
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
         for entry, data in ({f"{DIST_INFO}/RECORD": record(files)} | dict(files)).items():
-            archive.writestr(entry, data)
+            # A fixed date, so that wheels of two moments are the same bytes.
+            member = zipfile.ZipInfo(entry, (2020, 2, 2, 0, 0, 0))
+            archive.writestr(member, data, zipfile.ZIP_DEFLATED)
     return path
 
 
