@@ -21,6 +21,12 @@ def no_proxy_to_loopback(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv(name, ",".join(filter(None, [os.environ.get(name), "127.0.0.1"])))
 
 
+@pytest.fixture(autouse=True)
+def no_session(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let no command that a test runs leave a record as if the session of the tests had failed."""
+    monkeypatch.delenv("MLC_LLM_SESSION", raising=False)
+
+
 @pytest.fixture
 def pyproject(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A pyproject.toml that the tiny wheels agree with, in the place of the real one."""
