@@ -165,7 +165,7 @@ def build_on_host(
         env |= cross_variables(job.lane, tvm_ffi)
     settings = dict(table["config-settings"])
     if system_compiler:
-        del settings["cmake.toolchain-file"]
+        del settings["cmake.toolchain-file"], settings["cmake.args"]
         settings["cmake.define.MLC_LLM_BUILD_TESTS"] = "ON"
     build = ["build", source, "--wheel", f"--outdir={raw}", *table["build-frontend"]["args"]]
     for key, value in settings.items():

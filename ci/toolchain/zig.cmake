@@ -11,6 +11,12 @@ foreach(variable MLC_LLM_TOOLCHAIN MLC_LLM_ZIG_TARGET MLC_LLM_ZIG_CPU)
   endif()
 endforeach()
 
+# The others do not ask for CMAKE_CXX_COMPILER, and build with a compiler of their own.
+if(NOT CMAKE_GENERATOR STREQUAL "Ninja")
+  message(FATAL_ERROR "The generator is \"${CMAKE_GENERATOR}\", which may ignore zig: "
+    "configure with -G Ninja.")
+endif()
+
 # The target decides what is built, not the machine that builds: PROCESSOR-SYSTEM.VERSION-ABI.
 if(NOT "$ENV{MLC_LLM_ZIG_TARGET}" MATCHES "^(x86_64|aarch64)-(linux|windows|macos)([-.]|$)")
   message(FATAL_ERROR "MLC_LLM_ZIG_TARGET is \"$ENV{MLC_LLM_ZIG_TARGET}\", whose processor or "

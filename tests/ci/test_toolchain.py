@@ -2,6 +2,7 @@ import base64
 import hashlib
 import os
 import shutil
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +44,20 @@ def test_cmake_does_not_need_the_python_that_installed_it() -> None:
     cmake = shutil.which("cmake", path=command_env(installed, LANE)["PATH"])
     assert cmake
     assert not Path(cmake).read_bytes().startswith(b"#!")
+
+
+@pytest.mark.skipif("MLC_LLM_TOOLCHAIN" not in os.environ, reason="`nox -s tests` has it")
+@pytest.mark.parametrize(
+    ("generator", "refused"), [("Ninja", False), ("Visual Studio 17 2022", True), ("Xcode", True)]
+)
+def test_generator_that_ignores_zig_is_refused(generator: str, *, refused: bool) -> None:
+    installed = Toolchain(Path(os.environ["MLC_LLM_TOOLCHAIN"]), "")
+    env = command_env(installed, LANE)
+    cmake = shutil.which("cmake", path=env["PATH"])
+    script = [cmake, f"-DCMAKE_GENERATOR={generator}", "-P", toolchain.CMAKE_FILE]
+    done = subprocess.run(script, env=env, capture_output=True, text=True, check=False)
+    assert ("which may ignore zig" in done.stderr) is refused
+    assert bool(done.returncode) is refused
 
 
 def test_toolchain_is_installed_once(cache: Path, lock: Path, tmp_path: Path) -> None:

@@ -1,4 +1,5 @@
 # The lane's target, and not this machine, says for which system and processor zig compiles.
+set(CMAKE_GENERATOR Ninja)
 set(ENV{MLC_LLM_TOOLCHAIN} "unused")
 set(ENV{MLC_LLM_ZIG_CPU} "unused")
 
