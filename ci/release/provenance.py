@@ -1,7 +1,7 @@
 """An in-toto statement with SLSA provenance: which files, from which commit, locks and images.
 
-Nothing in it changes from one attempt of a run to the next, so that a release can be finished. It
-is not signed here: in a workflow, GitHub's own action signs the same files.
+Nothing in it changes from one run to the next, so that any run of a tag can finish its release. It
+is not signed here: in a workflow, GitHub's own action signs the same files, and says in which run.
 """
 
 from __future__ import annotations
@@ -28,7 +28,6 @@ def make_provenance(
     environ: Mapping[str, str],
 ) -> bytes:
     """Return the statement about `assets`; `url` is the repository's, empty where it has none."""
-    run = environ.get("GITHUB_RUN_ID")
     workflow = environ.get("GITHUB_WORKFLOW_REF")
     server = environ.get("GITHUB_SERVER_URL", "https://github.com")
     images = sorted({(w.lane, w.image) for w in manifest.wheels if w.image})
@@ -46,11 +45,7 @@ def make_provenance(
             for lane, image in images
         ),
     ]
-    details: dict[str, Any] = {
-        "builder": {"id": f"{server}/{workflow}" if run and workflow else "local"}
-    }
-    if run and workflow:
-        details["metadata"] = {"invocationId": f"{url}/actions/runs/{run}"}
+    builder = {"id": f"{server}/{workflow}" if workflow else "local"}
     definition = {
         "buildType": f"{url}/blob/{tag}/docs/release.md" if url else "docs/release.md",
         "externalParameters": {"tag": tag, "repository": url},
@@ -61,6 +56,6 @@ def make_provenance(
         "_type": STATEMENT,
         "subject": [{"name": asset.name, "digest": {"sha256": asset.sha256}} for asset in assets],
         "predicateType": PREDICATE,
-        "predicate": {"buildDefinition": definition, "runDetails": details},
+        "predicate": {"buildDefinition": definition, "runDetails": {"builder": builder}},
     }
     return (json.dumps(statement, indent=2) + "\n").encode()

@@ -100,6 +100,7 @@ class _Work:
             self.draft = self._create_draft()
         try:
             self._fill(self.draft)
+            self._check_tag()  # once more, since uploading takes a while
             return self._publish(self.draft)
         except RefusedError as refusal:
             if refusal.status != httpx.codes.NOT_FOUND and "already_exists" not in refusal.codes:
@@ -149,10 +150,14 @@ class _Work:
         return draft
 
     def _facts(self) -> Json:
+        """Return what a draft and the release say; the commit is the tag's, which is there.
+
+        With `target_commitish`, GitHub asks for the right to change workflows, which no workflow's
+        token has, as soon as the default branch has others than the tag.
+        """
         release = self.release
         return {
             "tag_name": release.tag,
-            "target_commitish": release.commit,
             "name": release.tag,
             "prerelease": release.prerelease,
         }

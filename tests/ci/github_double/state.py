@@ -99,6 +99,7 @@ class Repository:
 
     def create(self, fields: Json) -> Release:
         """Make a release; several drafts may have one tag."""
+        self._check_workflows(fields)
         defaults = {"draft": False, "prerelease": False, "body": None, "name": None}
         release = Release(self.next_id(), {"target_commitish": "main", **defaults, **fields})
         self._check_publication(release.id, release.fields)
@@ -107,6 +108,7 @@ class Repository:
 
     def change(self, release: Release, fields: Json) -> None:
         """Set a release's fields; publish it perhaps."""
+        self._check_workflows(fields)
         merged = {**release.fields, **fields}
         if not release.draft:
             self.wrong.append(f"published release {release.id} was changed: {fields}")
@@ -146,6 +148,11 @@ class Repository:
             self.wrong.append(f"{asset.name} was deleted from published release {release.id}")
             raise AnswerError(422, "Cannot delete asset from an immutable release")
         del release.assets[asset.id]
+
+    def _check_workflows(self, fields: Json) -> None:
+        """Raise 404 if `fields` name a commit: its workflows may be others than those of main."""
+        if fields.get("target_commitish", "main") != "main":
+            raise AnswerError(404, "Not Found")
 
     def _check_publication(self, release_id: int, fields: Json) -> None:
         """Raise 422 if `fields` publish a second release of their tag."""
