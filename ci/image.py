@@ -1,6 +1,7 @@
 """`nox -s image`: make the build image, and put it into a registry under its tags.
 
-sha-COMMIT is pushed first; the tags that move follow once the registry was seen to hold it.
+sha-COMMIT is pushed first; dev follows once the registry was seen to hold it. latest is moved by a
+run of its own, once the release is public.
 """
 
 from __future__ import annotations
@@ -29,20 +30,16 @@ REVISION = "org.opencontainers.image.revision"
 SOURCE = "org.opencontainers.image.source"
 
 
-def tags_for(source: Source, ref: str, releases: Iterable[str]) -> list[str]:
-    """Return the tags of the image of `source`, the one that never moves first.
+def own_tag(source: Source) -> str:
+    """Return the tag of the image of `source` that never moves."""
+    return f"sha-{source.commit}"
 
-    `dev` is the default branch's, `latest` the newest release's (not a pre-release's): `ref` is
-    the branch that is built, `releases` are all release tags.
-    """
-    tags = [f"sha-{source.commit}"]
-    if ref == DEFAULT_BRANCH:
-        tags.append("dev")
+
+def is_newest(source: Source, releases: Iterable[str]) -> bool:
+    """Whether `source` is the newest release (not a pre-release) of all tags of `releases`."""
     versions = [Version(tag_to_version(tag)) for tag in releases]
     final = [version for version in versions if not version.is_prerelease]
-    if source.tag and final and Version(tag_to_version(source.tag)) == max(final):
-        tags.append("latest")
-    return tags
+    return bool(source.tag and final and Version(tag_to_version(source.tag)) == max(final))
 
 
 def push(
@@ -57,7 +54,7 @@ def push(
         )
     base = images.choose_base(engine, base, log)
     inputs = images.image_tag(base).rpartition(":")[2]
-    first, *moving = tags_for(source, read_ref(environ), read_releases())
+    first = own_tag(source)
     remote = repository.find(first)
     if remote is None:
         labels = {INPUTS: inputs, REVISION: source.commit, SOURCE: read_address(environ)}
@@ -72,9 +69,24 @@ def push(
             hint="The tag of a commit never moves: use the same --base, or delete the image in "
             "the registry.",
         )
-    for tag in moving:
-        move(repository, tag, remote)
+    if read_ref(environ) == DEFAULT_BRANCH:
+        move(repository, "dev", remote)
     return f"{repository.name}@{remote.digest}"
+
+
+def move_latest(repository: Repository) -> None:
+    """Let latest name the image of the release at HEAD, if none is newer."""
+    source = read_source(ROOT)
+    if not is_newest(source, read_releases()):
+        print(f"{repository.name}:latest stays: {source.tag or 'HEAD'} is not the newest release")
+        return
+    remote = repository.find(own_tag(source))
+    if remote is None:
+        raise FactoryError(
+            f"{repository.name} has no image of {source.tag}.",
+            hint=f"Push it first: `nox -s image -- --push {repository.name}`.",
+        )
+    move(repository, "latest", remote)
 
 
 def push_first(
@@ -191,8 +203,14 @@ def parse_arguments(arguments: Sequence[str]) -> argparse.Namespace:
     where.add_argument(
         "--push",
         metavar="REPOSITORY",
-        help="push to HOST/PATH as sha-COMMIT, from main also as dev, from the newest release's "
-        "tag also as latest; log in first with `podman login` or `docker login`",
+        help="push to HOST/PATH as sha-COMMIT, from main also as dev; log in first with `podman "
+        "login` or `docker login`",
+    )
+    where.add_argument(
+        "--latest",
+        metavar="REPOSITORY",
+        help="make nothing: let latest in HOST/PATH name the pushed image of the release at HEAD, "
+        "if none is newer",
     )
     where.add_argument(
         "--find",
@@ -205,6 +223,9 @@ def parse_arguments(arguments: Sequence[str]) -> argparse.Namespace:
 def main(arguments: Sequence[str]) -> int:
     """Make the build image and print its name and digest; with --push, put it into a registry."""
     options = parse_arguments(arguments)
+    if options.latest:
+        move_latest(Repository(options.latest))
+        return 0
     start = time.monotonic()
     engine = options.engine or next(
         (name for name in images.ENGINES if not images.engine_problem(name)), images.ENGINES[0]

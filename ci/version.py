@@ -27,8 +27,8 @@ def tag_to_version(tag: str) -> str:
         raise FactoryError(
             f"the tag {tag!r} is not a release tag.",
             hint="Release tags are SemVer with a leading v, v1.2.3 or v1.2.3-rc.1 (alpha, beta "
-            f"and rc have a spelling on both sides): delete it with `git tag -d {tag}` and tag "
-            "again.",
+            "and rc have a spelling on both sides): choose such a tag. A tag that is none is "
+            f"deleted with `git tag -d {tag}`.",
         )
     base, stage, number = match.groups()
     return f"{base}{SHORT[stage]}{number}" if stage else base
@@ -77,7 +77,8 @@ def read_source(root: Path) -> Source:
     if len(tags) > 1:
         raise FactoryError(
             f"HEAD has {len(tags)} release tags ({', '.join(tags)}), and a commit is one release.",
-            hint="Delete all but one with `git tag -d TAG`.",
+            hint="Where one was pushed, tag another commit: `git commit --allow-empty`, then "
+            "`git tag`. Else delete all but one with `git tag -d TAG`.",
         )
     # A user's own ignore file must hide nothing: whatever lies in the tree may reach the wheel.
     status = ("-c", "core.excludesFile=", "status", "--porcelain", "--untracked-files=all")

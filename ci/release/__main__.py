@@ -25,6 +25,7 @@ from ci.release.plan import Release
 from ci.release.stage import stage
 from ci.report.tables import console
 from ci.session import run_session
+from ci.version import tag_to_version
 
 
 def parse_arguments(arguments: list[str]) -> argparse.Namespace:
@@ -50,7 +51,13 @@ def parse_arguments(arguments: list[str]) -> argparse.Namespace:
         help="make the release as this directory (default: GitHub, where GH_TOKEN or GITHUB_TOKEN "
         "is set, else build/release/TAG)",
     )
-    parser.add_argument("--dry-run", action="store_true", help="show what would be released, only")
+    only = parser.add_mutually_exclusive_group()
+    only.add_argument("--dry-run", action="store_true", help="show what would be released, only")
+    only.add_argument(
+        "--check-tag",
+        action="store_true",
+        help="see that the tag can be released from this checkout, only: before anything is built",
+    )
     return parser.parse_args(arguments)
 
 
@@ -104,6 +111,12 @@ def main(arguments: list[str]) -> int:
     options = parse_arguments(arguments)
     lanes = load_lanes()
     source = check_tag(ROOT, options.tag)
+    if options.check_tag:
+        print(
+            f"{options.tag} is at HEAD, {source.commit[:12]}, and can be released as "
+            f"{tag_to_version(options.tag)}."
+        )
+        return 0
     gathered = leave_out(gather(options.wheelhouse), lanes)
     check_wheels(gathered.manifest, source, lanes)
     place = find_place(ROOT, os.environ)

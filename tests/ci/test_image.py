@@ -24,23 +24,20 @@ SECOND = replace(FIRST, commit="2" * 40)
 
 
 @pytest.mark.parametrize(
-    ("ref", "tag", "releases", "moving"),
+    ("tag", "releases", "newest"),
     [
-        (MAIN, "", [], ["dev"]),
-        (MAIN, "v1.0.0", ["v1.0.0"], ["dev", "latest"]),
-        ("refs/tags/v1.0.0", "v1.0.0", ["v1.0.0"], ["latest"]),
-        ("refs/tags/v1.0.0", "v1.0.0", ["v1.0.0", "v1.1.0-rc.1"], ["latest"]),
-        ("refs/tags/v1.0.1", "v1.0.1", ["v1.0.1", "v1.10.0"], []),
-        ("refs/tags/v1.0.0-rc.1", "v1.0.0-rc.1", ["v1.0.0-rc.1"], []),
-        ("refs/pull/1/merge", "", ["v1.0.0"], []),
-        ("refs/heads/main2", "", [], []),
+        ("v1.0.0", ["v1.0.0"], True),
+        ("v1.0.0", ["v1.0.0", "v1.1.0-rc.1"], True),
+        ("v1.0.1", ["v1.0.1", "v1.10.0"], False),
+        ("v1.0.0-rc.1", ["v1.0.0-rc.1"], False),
+        ("", ["v1.0.0"], False),
+        ("", [], False),
     ],
 )
-def test_tags_depend_on_what_is_built(
-    ref: str, tag: str, releases: list[str], moving: list[str]
+def test_newest_release_is_final_and_highest(
+    tag: str, releases: list[str], *, newest: bool
 ) -> None:
-    source = replace(FIRST, tag=tag)
-    assert image.tags_for(source, ref, releases) == [f"sha-{'1' * 40}", *moving]
+    assert image.is_newest(replace(FIRST, tag=tag), releases) is newest
 
 
 def test_workflow_says_which_ref_it_builds() -> None:
@@ -106,8 +103,11 @@ def registry(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Regist
 
 @pytest.mark.container
 def test_every_tag_is_one_digest_that_another_client_reads(registry: Registry) -> None:
+    registry.patch.setattr(image, "read_releases", lambda: ["v1.0.0"])
     address = registry.push(replace(FIRST, tag="v1.0.0"))
-    tags = [f"sha-{FIRST.commit}", "dev"]
+    assert registry.repository.find("latest") is None  # nothing is released yet
+    image.move_latest(registry.repository)
+    tags = [f"sha-{FIRST.commit}", "dev", "latest"]
     assert {f"{registry.name}@{registry.digest(tag)}" for tag in tags} == {address}
     remote = registry.repository.find("dev")
     assert remote
@@ -118,6 +118,26 @@ def test_every_tag_is_one_digest_that_another_client_reads(registry: Registry) -
         "org.opencontainers.image.revision": FIRST.commit,
         "org.opencontainers.image.source": "https://github.com/owner/name",
     }
+
+
+@pytest.mark.container
+@pytest.mark.parametrize(("tag", "said"), [("", "HEAD is not"), ("v0.9.0", "v0.9.0 is not")])
+def test_latest_stays_where_there_is_a_newer_release(
+    registry: Registry, capsys: pytest.CaptureFixture[str], tag: str, said: str
+) -> None:
+    registry.patch.setattr(image, "read_releases", lambda: ["v0.9.0", "v1.0.0"])
+    registry.push(replace(FIRST, tag=tag))
+    image.move_latest(registry.repository)
+    assert f"latest stays: {said} the newest release" in capsys.readouterr().out
+    assert registry.repository.find("latest") is None
+
+
+@pytest.mark.container
+def test_latest_of_an_image_that_was_not_pushed_says_what_to_do(registry: Registry) -> None:
+    registry.patch.setattr(image, "read_releases", lambda: ["v1.0.0"])
+    registry.patch.setattr(image, "read_source", lambda _: replace(FIRST, tag="v1.0.0"))
+    with pytest.raises(FactoryError, match=r"has no image of v1\.0\.0.*nox -s image -- --push"):
+        image.move_latest(registry.repository)
 
 
 @pytest.mark.container

@@ -88,6 +88,18 @@ def test_dry_run_shows_the_plan_and_touches_nothing(
     assert sorted(tmp_path.rglob("*")) == before
 
 
+def test_tag_is_checked_before_there_is_a_wheel(
+    repository: Path, release: Run, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for path in (repository.parent / "wheelhouse").iterdir():
+        path.unlink()
+    assert release("--check-tag") == 0
+    assert "can be released as 1.2.3" in capsys.readouterr().out
+    git(repository, "commit", "--quiet", "--allow-empty", "-m", "Go on")
+    with pytest.raises(FactoryError, match=r"the tag v1\.2\.3 is at .*, and HEAD is at"):
+        release("--check-tag")
+
+
 def test_run_that_loses_the_race_for_a_directory_compares(tmp_path: Path) -> None:
     for folder in ("a", "b"):
         (tmp_path / folder).mkdir()

@@ -54,6 +54,7 @@ def test_generator_that_ignores_zig_is_refused(generator: str, *, refused: bool)
     installed = Toolchain(Path(os.environ["MLC_LLM_TOOLCHAIN"]), "")
     env = command_env(installed, LANE)
     cmake = shutil.which("cmake", path=env["PATH"])
+    assert cmake
     script = [cmake, f"-DCMAKE_GENERATOR={generator}", "-P", toolchain.CMAKE_FILE]
     done = subprocess.run(script, env=env, capture_output=True, text=True, check=False)
     assert ("which may ignore zig" in done.stderr) is refused

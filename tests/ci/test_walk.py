@@ -61,6 +61,7 @@ class Stage:
             "ref": ref,
             "ref_name": ref.split("/", 2)[2],
             "repository": NAME,
+            "run_attempt": "1",
             "server_url": "https://github.com",
             "sha": git("rev-parse", "HEAD"),
             "token": PASSWORD,

@@ -100,15 +100,15 @@ def attest(place: Place, options: Options) -> None:
 
 def upload_pages(place: Place, options: Options) -> None:
     """Keep a folder for the deployment."""
-    expect(options, {"path"})
-    shutil.copytree(place.workspace / options["path"], place.artifacts / "github-pages")
+    expect(options, {"name", "path"})
+    shutil.copytree(place.workspace / options["path"], place.artifacts / options["name"])
 
 
 def deploy_pages(place: Place, options: Options) -> None:
     """Let the kept folder be what is served."""
-    expect(options, set())
+    expect(options, {"artifact_name"})
     shutil.rmtree(place.pages, ignore_errors=True)
-    shutil.copytree(place.artifacts / "github-pages", place.pages)
+    shutil.copytree(place.artifacts / options["artifact_name"], place.pages)
 
 
 ACTIONS: Mapping[str, Callable[[Place, Options], None]] = {
