@@ -55,7 +55,7 @@ def test_generator_that_ignores_zig_is_refused(generator: str, *, refused: bool)
     env = command_env(installed, LANE)
     cmake = shutil.which("cmake", path=env["PATH"])
     assert cmake
-    script = [cmake, f"-DCMAKE_GENERATOR={generator}", "-P", toolchain.CMAKE_FILE]
+    script = [cmake, f"-DCMAKE_GENERATOR={generator}", "-P", str(toolchain.CMAKE_FILE)]
     done = subprocess.run(script, env=env, capture_output=True, text=True, check=False)
     assert ("which may ignore zig" in done.stderr) is refused
     assert bool(done.returncode) is refused
