@@ -122,6 +122,16 @@ class Attention {
     return out;
   }
 
+  /// The result of the last token, where the keys of the first `spoilt` tokens are no numbers.
+  Floats RunSpoilt(std::int32_t spoilt) {
+    for (std::int32_t token = 0; token < spoilt; ++token) {
+      const std::size_t key = static_cast<std::size_t>(Head(token, case_.heads) - qkv_.data());
+      qkv_[key] = std::numeric_limits<float>::quiet_NaN();
+    }
+    const Floats all = Run({case_.tokens});
+    return {all.end() - static_cast<std::ptrdiff_t>(OutWidth()), all.end()};
+  }
+
   /// By definition, in double.
   std::vector<double> Expect() const {
     std::vector<double> out;
@@ -251,6 +261,19 @@ void TestCase(const Case& shape) {
   CHECK(serial == whole);
 }
 
+/// Whatever part of the keys a split of them is: nothing hides what is no number.
+void TestNotANumber() {
+  const Case shape{.name = "not a number",
+                   .heads = 2,
+                   .kv_heads = 1,
+                   .head_dim = 16,
+                   .rotary_dim = 16,
+                   .tokens = 600};
+  for (const std::int32_t spoilt : {1, 255, 256, 512}) {
+    for (const float value : Attention(shape).RunSpoilt(spoilt)) CHECK(std::isnan(value));
+  }
+}
+
 }  // namespace
 
 int main() {
@@ -258,5 +281,6 @@ int main() {
   for (const mlc::cpu::Isa isa : mlc::cpu::AvailableIsas()) {
     SetVariable("MLC_LLM_CPU_ISA", std::string(mlc::cpu::Name(isa)).c_str());
     for (const Case& shape : kCases) TestCase(shape);
+    TestNotANumber();
   }
 }

@@ -199,7 +199,7 @@ void Attend(const AttentionTile& tile, const AttentionState& state) {
 void Merge(std::int32_t rows, std::int32_t padded_dim, const AttentionState& part,
            const AttentionState& state) {
   for (std::int32_t r = 0; r < rows; ++r) {
-    if (part.max[r] == kMinusInfinity) continue;
+    if (part.sum[r] == 0) continue;  // a maximum of -infinity may also mean scores that are NaN
     const float max = part.max[r] > state.max[r] ? part.max[r] : state.max[r];
     float factors[2][kLanes];
     Exp(Vector::Broadcast(state.max[r] - max)).Store(factors[0]);
