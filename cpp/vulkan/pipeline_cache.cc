@@ -76,6 +76,7 @@ std::vector<char> Read(const fs::path& path) {
 
 void Write(const fs::path& path, std::span<const char> data) {
   fs::create_directories(path.parent_path());
+  std::error_code ignored;
   fs::path scratch = path;
   scratch += "." + std::to_string(std::random_device{}());
   {
@@ -84,9 +85,8 @@ void Write(const fs::path& path, std::span<const char> data) {
     file.write(reinterpret_cast<const char*>(&head), sizeof(head));
     file.write(data.data(), static_cast<std::streamsize>(data.size()));
     file.close();
-    if (file) fs::rename(scratch, path);
+    if (file) fs::rename(scratch, path, ignored);
   }
-  std::error_code ignored;
   fs::remove(scratch, ignored);
 }
 

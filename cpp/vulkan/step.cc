@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <bit>
+#include <limits>
 
 #include "vulkan/matmul.h"
 
@@ -67,7 +68,8 @@ bool Step::Write(const Batch& batch) {
   adjusts_ = false;
   std::uint32_t* query_words = out.data() + out[1];
   for (const TokenQuery& query : batch.queries) {
-    query_words[0] = std::bit_cast<std::uint32_t>(1 / query.temperature);
+    query_words[0] = std::bit_cast<std::uint32_t>(
+        std::min(1 / query.temperature, std::numeric_limits<float>::max()));
     query_words[1] = static_cast<std::uint32_t>(query.best);
     query_words[2] = std::bit_cast<std::uint32_t>(query.share);
     query_words[3] = static_cast<std::uint32_t>(end);

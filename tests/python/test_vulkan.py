@@ -163,6 +163,20 @@ def test_damaged_compiled_pipelines_are_made_again(device: str, tmp_path: Path) 
         assert len(run()) == len(whole)
 
 
+def test_compiled_pipelines_that_cannot_be_put_there_leave_nothing(
+    device: str, tmp_path: Path
+) -> None:
+    def run() -> list[Path]:
+        done = run_cli(tmp_path, "selftest", "--device", device, XDG_CACHE_HOME=str(tmp_path))
+        assert done.returncode == 0, done.stdout + done.stderr
+        return list((tmp_path / "mlc_llm").iterdir())
+
+    (path,) = run()
+    path.unlink()
+    (path / "inside").mkdir(parents=True)
+    assert run() == [path]
+
+
 def test_no_place_for_compiled_pipelines_is_no_failure(device: str, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     run = run_cli(tmp_path, "selftest", "--device", device, XDG_CACHE_HOME=str(tmp_path / "file"))

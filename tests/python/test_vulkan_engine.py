@@ -18,6 +18,7 @@ from mlc_llm import MLCEngine
 TINY = Path(__file__).parent.parent / "assets/tiny"
 SAMPLINGS: list[dict[str, Any]] = [
     {"temperature": 0},
+    {"temperature": 1e-40},  # whose inverse no float holds
     {"temperature": 1.5, "seed": 3},
     {"temperature": 2, "top_k": 5, "seed": 4},
     {"temperature": 2, "top_p": 0.9, "seed": 5},
