@@ -111,6 +111,12 @@ def make_plan(
             f"{format_size(max(available, 0))} of the device's {format_size(memory.total)} are "
             "free: use a smaller model or context, or free memory."
         )
+    if memory.buffer is not None and memory.buffer < 4 * prefill_chunk * _widest(config):
+        raise ValueError(
+            f"The rows of {prefill_chunk} tokens do not fit into the device's buffers, of at most "
+            f"{format_size(memory.buffer)}: use a prefill_chunk of at most "
+            f"{memory.buffer // (4 * _widest(config))}."
+        )
     pages = min(wanted * max_sequences, max(left // 2 // page, least))
     if memory.buffer is not None:  # of each layer, keys and values have one each
         pages = min(pages, memory.buffer * 2 * config.layers // page)
@@ -151,6 +157,12 @@ def _working_bytes(config: ModelConfig, rows: int, sequences: int) -> int:
     heads = 2 * config.heads + 2 * config.kv_heads
     row = 4 * config.hidden + heads * config.head_dim + 3 * config.intermediate
     return 4 * (rows * row + sequences * config.vocab)
+
+
+def _widest(config: ModelConfig) -> int:
+    """Return the most values of a token that lie in one buffer."""
+    heads = config.heads + 2 * config.kv_heads
+    return max(config.hidden, heads * config.head_dim, config.intermediate)
 
 
 def _check(name: str, value: int, highest: int) -> None:

@@ -114,10 +114,18 @@ def test_the_first_device_that_fits_is_taken(
 
 
 def test_buffers_limit_the_cache(config: ModelConfig) -> None:
-    memory = Memory(16 * GIB, 8 * GIB, page_bytes(config) // 44 * 10)
-    assert make_plan(config, CPU, memory, weight_bytes=WEIGHTS).pages == 10
-    with pytest.raises(ValueError, match="buffers"):
-        make_plan(config, CPU, memory, weight_bytes=WEIGHTS, max_context=321)
+    memory = Memory(16 * GIB, 8 * GIB, page_bytes(config) // 44 * 20)
+    wishes = {"weight_bytes": WEIGHTS, "prefill_chunk": 8}
+    assert make_plan(config, CPU, memory, **wishes).pages == 20
+    with pytest.raises(ValueError, match=r"The cache .* does not fit into the device's buffers"):
+        make_plan(config, CPU, memory, **wishes, max_context=641)
+
+
+def test_buffers_limit_the_prefill_chunk(config: ModelConfig) -> None:
+    memory = Memory(16 * GIB, 8 * GIB, 4 * 5632 * 100)
+    make_plan(config, CPU, memory, weight_bytes=WEIGHTS, prefill_chunk=100)
+    with pytest.raises(ValueError, match="use a prefill_chunk of at most 100"):
+        make_plan(config, CPU, memory, weight_bytes=WEIGHTS, prefill_chunk=101)
 
 
 def test_memory_of_this_machine() -> None:
