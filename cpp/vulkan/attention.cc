@@ -130,11 +130,11 @@ std::uint32_t DeviceKvCache::padded_dim() const {
 
 void Attention::Record(Recorder& recorder, const AttentionSpec& spec, const DeviceKvCache& cache,
                        const Step& step, std::span<const RowRange> ranges, const Slice& qkv,
-                       const Slice* out) const {
+                       const Slice* out, const Count& count) const {
   const bool few_buffers = device_.limits().buffers < kOneBuffers;
   for (const RowRange& range : ranges) {
     if (range.prompt || out == nullptr || few_buffers) {
-      RecordPrompt(recorder, spec, cache, step, range, qkv, out);
+      RecordPrompt(recorder, spec, cache, step, range, qkv, out, count);
     } else {
       RecordOnes(recorder, spec, cache, step, range, qkv, *out);
     }
@@ -184,8 +184,10 @@ void Attention::RecordOnes(Recorder& recorder, const AttentionSpec& spec,
 
 void Attention::RecordPrompt(Recorder& recorder, const AttentionSpec& spec,
                              const DeviceKvCache& cache, const Step& step, const RowRange& range,
-                             const Slice& qkv, const Slice* out) const {
-  const std::uint32_t lanes = device_.software() ? 8 : 64;
+                             const Slice& qkv, const Slice* out, const Count& count) const {
+  // Mesa's software driver ends loops after 65535 rounds in all: the more lanes, the fewer each
+  // has.
+  const std::uint32_t lanes = device_.software() ? 128 : 64;
   const bool norms = spec.q_norm != nullptr;
   const Slice& frequencies = SliceOf(*spec.inverse_frequencies);
   const Slice& keys = cache.Keys(spec.layer);
@@ -199,24 +201,36 @@ void Attention::RecordPrompt(Recorder& recorder, const AttentionSpec& spec,
       {Size(spec.heads + 2 * spec.kv_heads), range.count});
   if (out == nullptr) return;
   const std::uint32_t subgroups = range.prompt ? MatrixSubgroups(device_, cache) : 0;
-  if (subgroups > 0) {
-    const std::uint32_t size = device_.limits().subgroup_size;
-    const bool uses_subgroups = true;
-    recorder.Dispatch(
-        device_.GetKernel({spirv::attend_matrix, 5, 1u << 3, sizeof(MatrixShape), uses_subgroups},
-                          {subgroups * size, size, cache.padded_dim()}),
-        {qkv, keys, values, *out, step.slice()},
-        MatrixShape{range.first, range.count, Size(spec.heads), Size(spec.kv_heads),
-                    Size(spec.head_dim), Size(spec.window), spec.scale, spec.softcap},
-        {Size(spec.heads), CeilDivide(range.count, subgroups * 16)});
-    return;
+  const Limits& limits = device_.limits();
+  const std::uint64_t tokens = std::uint64_t{step.room()} * kPageTokens;
+  const double row_share =
+      4.0 * static_cast<double>(tokens) * spec.heads * spec.head_dim /
+      static_cast<double>(subgroups > 0 ? limits.matrix_operations : limits.operations);
+  const std::uint32_t tile = std::max(subgroups * 16, 1u);
+  const auto tiles = static_cast<std::uint32_t>(std::clamp(1 / (row_share * tile), 1.0, 1e6));
+  for (std::uint32_t done = 0; done < range.count; done += tiles * tile) {
+    const std::uint32_t first = range.first + done;
+    const std::uint32_t rows = std::min(tiles * tile, range.count - done);
+    if (subgroups > 0) {
+      const std::uint32_t size = limits.subgroup_size;
+      const bool uses_subgroups = true;
+      recorder.Dispatch(
+          device_.GetKernel({spirv::attend_matrix, 5, 1u << 3, sizeof(MatrixShape), uses_subgroups},
+                            {subgroups * size, size, cache.padded_dim()}),
+          {qkv, keys, values, *out, step.slice()},
+          MatrixShape{first, rows, Size(spec.heads), Size(spec.kv_heads), Size(spec.head_dim),
+                      Size(spec.window), spec.scale, spec.softcap},
+          {Size(spec.heads), CeilDivide(rows, tile)});
+    } else {
+      recorder.Dispatch(
+          device_.GetKernel(Attend(), {cache.layout().half, lanes}),
+          {qkv, keys, values, *out, step.slice()},
+          AttendShape{first, Size(spec.heads), Size(spec.kv_heads), Size(spec.head_dim),
+                      cache.padded_dim(), Size(spec.window), spec.scale, spec.softcap},
+          {Size(spec.heads), rows});
+    }
+    count(row_share * rows);
   }
-  recorder.Dispatch(
-      device_.GetKernel(Attend(), {cache.layout().half, lanes}),
-      {qkv, keys, values, *out, step.slice()},
-      AttendShape{range.first, Size(spec.heads), Size(spec.kv_heads), Size(spec.head_dim),
-                  cache.padded_dim(), Size(spec.window), spec.scale, spec.softcap},
-      {Size(spec.heads), range.count});
 }
 
 }  // namespace mlc::vulkan

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <span>
 #include <vector>
@@ -36,23 +37,26 @@ class DeviceKvCache final : public mlc::KvCache {
 /// Attention over the paged cache.
 class Attention {
  public:
+  using Count = std::function<void(double share)>;
+
   explicit Attention(Device& device) : device_(device) {}
 
   /// Records Backend::Attend for the rows of `ranges`; each range of a prompt is one sequence.
   /// Besides the rows, a recording depends on the step's room.
   /// Where a shader may have few buffers, other rows take the kernels of prompts too.
-  /// `qkv` and `out` hold all rows of the step; `out` may be null.
+  /// `qkv` and `out` hold all rows of the step; `out` may be null. `count` is told, behind each
+  /// part, which share of the longest submission that takes, and may begin another recording.
   void Record(Recorder& recorder, const AttentionSpec& spec, const DeviceKvCache& cache,
               const Step& step, std::span<const RowRange> ranges, const Slice& qkv,
-              const Slice* out) const;
+              const Slice* out, const Count& count) const;
 
  private:
   void RecordOnes(Recorder& recorder, const AttentionSpec& spec, const DeviceKvCache& cache,
                   const Step& step, const RowRange& range, const Slice& qkv,
                   const Slice& out) const;
   void RecordPrompt(Recorder& recorder, const AttentionSpec& spec, const DeviceKvCache& cache,
-                    const Step& step, const RowRange& range, const Slice& qkv,
-                    const Slice* out) const;
+                    const Step& step, const RowRange& range, const Slice& qkv, const Slice* out,
+                    const Count& count) const;
 
   Device& device_;
 };

@@ -92,7 +92,7 @@ class VulkanBackend final : public Backend {
     Recorded& recorded = recordings_[KeyOf(part)];
     if (recorded.last_used == 0) {
       recorder_.emplace(*device_, scratch_);
-      operations_ = 0;
+      share_ = 0;
       cuts_.clear();
       operators();
       recorded.recordings = std::move(cuts_);
@@ -128,9 +128,8 @@ class VulkanBackend final : public Backend {
 
   void Attend(const AttentionSpec& spec, mlc::Buffer& qkv, mlc::Buffer* out) override {
     attention_.Record(*recorder_, spec, *cache_, step_, step_.sequences(), SliceOf(qkv),
-                      out == nullptr ? nullptr : &SliceOf(*out));
-    Count(std::uint64_t{4} * step_.rows() * step_.room() * Size(kPageTokens) *
-          Size(spec.heads * spec.head_dim));
+                      out == nullptr ? nullptr : &SliceOf(*out),
+                      [this](double share) { Count(share); });
   }
 
   void AddProject(const Matrix& matrix, const NormSpec* post_norm, const mlc::Buffer& x,
@@ -215,16 +214,15 @@ class VulkanBackend final : public Backend {
   void Multiply(Product product) {
     product.awaited = true;
     matmul_.Record(*recorder_, product, ranges_);
-    std::uint64_t rows = 0;
-    for (const RowRange& range : ranges_) rows += range.count;
-    Count(2 * rows * product.matrix.rows * product.matrix.cols);
+    Count(matmul_.ShareOf(product, ranges_));
   }
 
-  /// Begins another recording, for a submission of its own, where the last one takes long enough.
-  void Count(std::uint64_t operations) {
-    operations_ += operations;
-    if (operations_ < device_->limits().operations) return;
-    operations_ = 0;
+  /// Adds `share` of the longest submission, and begins another recording, for a submission of its
+  /// own, where this one is long enough.
+  void Count(double share) {
+    share_ += share;
+    if (share_ < 1) return;
+    share_ = 0;
     cuts_.push_back(recorder_->Finish());
     recorder_.emplace(*device_, scratch_);
   }
@@ -326,7 +324,7 @@ class VulkanBackend final : public Backend {
   // Of the part that is being recorded.
   std::optional<Recorder> recorder_;
   std::vector<Recording> cuts_;
-  std::uint64_t operations_ = 0;  ///< since the last cut
+  double share_ = 0;  ///< of the longest submission, since the last cut
   std::map<Key, Recorded> recordings_;
   std::uint64_t clock_ = 0;
 };

@@ -32,6 +32,7 @@ constexpr NamedLimit kLimits[] = {
     {"operations",
      [](Limits& limits, std::uint64_t value) {
        limits.operations = std::min(limits.operations, value);
+       limits.matrix_operations = std::min(limits.matrix_operations, value);
      }},
     {"buffer-range",
      [](Limits& limits, std::uint64_t value) {

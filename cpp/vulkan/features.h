@@ -23,15 +23,16 @@ struct Features {
 
 /// Limits that kernels and weights must respect.
 struct Limits {
-  std::uint64_t buffer_range = 0;  ///< bytes that one binding shows a shader
-  std::uint64_t allocation = 0;    ///< bytes of one piece of memory
-  std::uint32_t invocations = 0;   ///< of one workgroup
-  std::uint32_t shared_bytes = 0;  ///< of one workgroup
-  std::uint32_t workgroups = 0;    ///< of one dispatch, in x
-  std::uint32_t buffers = 0;       ///< of one shader
-  std::uint64_t operations = 0;    ///< of one submission: drivers end what takes seconds
-  std::uint32_t alignment = 0;     ///< of a binding's offset
-  std::uint32_t processors = 0;    ///< that run workgroups, where the driver tells
+  std::uint64_t buffer_range = 0;       ///< bytes that one binding shows a shader
+  std::uint64_t allocation = 0;         ///< bytes of one piece of memory
+  std::uint32_t invocations = 0;        ///< of one workgroup
+  std::uint32_t shared_bytes = 0;       ///< of one workgroup
+  std::uint32_t workgroups = 0;         ///< of one dispatch, in x
+  std::uint32_t buffers = 0;            ///< of one shader
+  std::uint64_t operations = 0;         ///< of one submission: drivers end what takes seconds
+  std::uint64_t matrix_operations = 0;  ///< the same, of kernels that use matrix units
+  std::uint32_t alignment = 0;          ///< of a binding's offset
+  std::uint32_t processors = 0;         ///< that run workgroups, where the driver tells
   std::uint32_t subgroup_size = 0;
   std::uint32_t min_subgroup_size = 0;
   std::uint32_t max_subgroup_size = 0;

@@ -127,9 +127,26 @@ std::uint32_t FewRows(const Device& device) {
   return HasMatrixProduct(device) ? 1 : 8;
 }
 
+bool MatMul::UsesMatrixUnits(const Product& product) const {
+  return product.matrix.encoding != Encoding::kFloat32 && HasMatrixProduct(device_);
+}
+
+double MatMul::ShareOf(const Product& product, std::span<const RowRange> ranges) const {
+  const Limits& limits = device_.limits();
+  const double row = 2.0 * product.matrix.rows * product.matrix.cols;
+  double share = 0;
+  for (const RowRange& range : ranges) {
+    // Few rows wait for the weights, not for the arithmetic.
+    const bool fast = !range.prompt || UsesMatrixUnits(product);
+    share += row * range.count /
+             static_cast<double>(fast ? limits.matrix_operations : limits.operations);
+  }
+  return share;
+}
+
 void MatMul::Record(Recorder& recorder, const Product& product,
                     std::span<const RowRange> ranges) const {
-  const bool matrices = product.matrix.encoding != Encoding::kFloat32 && HasMatrixProduct(device_);
+  const bool matrices = UsesMatrixUnits(product);
   for (const RowRange& range : ranges) {
     if (!range.prompt) {
       RecordMatvec(recorder, product, range);

@@ -106,7 +106,12 @@ class MatMul {
   /// up to 8 rows.
   void Record(Recorder& recorder, const Product& product, std::span<const RowRange> ranges) const;
 
+  /// Which share of the longest submission that takes, at most.
+  double ShareOf(const Product& product, std::span<const RowRange> ranges) const;
+
  private:
+  bool UsesMatrixUnits(const Product& product) const;
+
   Device& device_;
 };
 

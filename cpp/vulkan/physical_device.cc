@@ -12,7 +12,7 @@ namespace {
 
 // Arithmetic operations that take half a second or so, of slow GPUs: Windows ends what takes two.
 constexpr std::uint64_t kOperations = 100'000'000'000;
-constexpr std::uint64_t kFastOperations = 100 * kOperations;  // of those with matrix units
+constexpr std::uint64_t kFastOperations = 100 * kOperations;  // of the matrix units of fast ones
 
 std::string TypeName(VkPhysicalDeviceType type) {
   switch (type) {
@@ -186,10 +186,9 @@ PhysicalDevice Inspect(const InstanceFunctions& functions, VkPhysicalDevice hand
       .shared_bytes = core.limits.maxComputeSharedMemorySize,
       .workgroups = core.limits.maxComputeWorkGroupCount[0],
       .buffers = core.limits.maxPerStageDescriptorStorageBuffers,
-      .operations = capabilities.features.cooperative_matrix &&
-                            core.deviceType == VK_PHYSICAL_DEVICE_TYPE_DISCRETE_GPU
-                        ? kFastOperations
-                        : kOperations,
+      .operations = kOperations,
+      .matrix_operations =
+          core.deviceType == VK_PHYSICAL_DEVICE_TYPE_DISCRETE_GPU ? kFastOperations : kOperations,
       .alignment = static_cast<std::uint32_t>(core.limits.minStorageBufferOffsetAlignment),
       .processors = processors.shaderSMCount,
       .subgroup_size = subgroup.subgroupSize,

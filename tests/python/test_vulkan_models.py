@@ -20,8 +20,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
-from model_cases import CASES, ModelMaker, error_of, make_tokens
+from model_cases import CASES, ModelMaker, convert, error_of, make_tokens
 from reference import Reference
+from small_models import make_hf_model
 from vulkan_device import first_gpu
 from vulkan_faults import fault
 from vulkan_layers import validation
@@ -158,8 +159,8 @@ from mlc_llm.model import Model
 from mlc_llm.work import last_work
 model = Model.load(sys.argv[1], device="vulkan")
 for tokens in (40, 1):
-    model.extend([(model.sequence(), [5] * tokens)])
-    print(last_work(model, tokens).submissions)
+    (logits,) = model.extend([(model.sequence(), [5] * tokens)])
+    print(last_work(model, tokens).submissions, logits.tobytes().hex())
 """
 
 
@@ -167,12 +168,27 @@ for tokens in (40, 1):
 def test_a_prompt_that_takes_long_is_several_submissions(maker: ModelMaker) -> None:
     command = [sys.executable, "-c", SUBMISSIONS, str(maker.mlc("llama", "q0f16"))]
     found = []
-    for hidden in ("", "operations=1000000"):
+    for hidden in ("", "operations=1000000", "operations=20000"):
         environment = os.environ | {"MLC_LLM_VULKAN_HIDE": hidden}
         found.append(subprocess.check_output(command, env=environment, text=True).split())
-    assert found[0] == ["1", "1"]
-    assert int(found[1][0]) > 1
-    assert found[1][1] == "1"
+    prompts = [int(submissions) for submissions, *_ in found]
+    assert prompts[0] == 1 < prompts[1] < prompts[2]
+    assert prompts[2] > 1 + 5 * 3  # a layer has five operators: attention itself is cut
+    assert [one[2] for one in found[:2]] == ["1", "1"]
+    assert found[0][1::2] == found[1][1::2] == found[2][1::2]
+
+
+@pytest.mark.usefixtures("gpu")
+def test_a_long_prompt_with_long_heads_is_seen_whole(tmp_path: Path) -> None:
+    sizes: dict[str, Any] = {"head_dim": 512, "num_attention_heads": 1, "num_key_value_heads": 1}
+    sizes |= {"num_hidden_layers": 1, "max_position_embeddings": 1024}
+    hf = make_hf_model(tmp_path / "hf", "llama", **sizes)
+    model = convert(hf, "q0f16", tmp_path / "mlc")
+    tokens = make_tokens(1000)
+    last = {
+        device: Model.load(model, device=device).logits(tokens)[-1:] for device in ("cpu", "vulkan")
+    }
+    assert error_of(last["vulkan"], last["cpu"]) <= BOUNDS["q0f16"]
 
 
 DECODE = """
