@@ -31,8 +31,13 @@ Transformer::Transformer(ModelConfig config, const Weights& weights,
     throw std::invalid_argument("max_rows must be from 1 to " + std::to_string(kMostRows) +
                                 ", but it is " + std::to_string(max_rows) + ".");
   }
-  LoadWeights(weights, progress);
-  AllocateBuffers();
+  try {
+    LoadWeights(weights, progress);
+    AllocateBuffers();
+  } catch (...) {
+    backend_->FinishLoading();  // what is loaded so far goes before the backend does
+    throw;
+  }
 }
 
 void Transformer::LoadWeights(const Weights& weights, const Progress& progress) {
@@ -115,6 +120,7 @@ KvLayout Transformer::CacheLayout(std::int32_t pages) const {
 }
 
 std::unique_ptr<KvCache> Transformer::MakeCache(std::int32_t pages) const {
+  const std::lock_guard lock(mutex_);
   return backend_->MakeKvCache(CacheLayout(pages));
 }
 

@@ -130,6 +130,10 @@ class Backend {
   virtual std::unique_ptr<Matrix> LoadMatrix(const MatrixView& view, bool paired) = 0;
   virtual std::unique_ptr<Buffer> LoadVector(std::span<const float> values) = 0;
   virtual std::unique_ptr<Buffer> Allocate(std::size_t floats) = 0;
+
+  /// Waits until nothing writes to what was loaded, so that it can be given up.
+  virtual void FinishLoading() noexcept {}
+
   virtual std::unique_ptr<KvCache> MakeKvCache(const KvLayout& layout) = 0;
 
   /// Starts a step. `cache`, and `batch` with what it views, must stay until the last `Read`.

@@ -63,6 +63,8 @@ class VulkanBackend final : public Backend {
         device_->memory().Allocate(floats * sizeof(float), Place::kDevice));
   }
 
+  void FinishLoading() noexcept override { uploader_.Await(); }
+
   std::unique_ptr<KvCache> MakeKvCache(const KvLayout& layout) override {
     auto cache = std::make_unique<DeviceKvCache>(device_, layout);
     // What is behind the dimensions of a head is read with them, and never written.

@@ -35,12 +35,12 @@ RowBytes ScaleBytes(const MatrixView& view) {
   return {bytes, bytes};
 }
 
-/// Uploads stored rows [first, first + rows), each `bytes` long in the host's memory and padded to
-/// `stride` on the device.
-Allocation UploadRows(Device& device, Uploader& uploader, const void* from, RowBytes row_bytes,
-                      std::size_t first, std::size_t rows, std::size_t all_rows, bool paired) {
+/// Uploads stored rows [first, first + rows) of all, to memory that is made for them.
+void UploadRows(Device& device, Uploader& uploader, const void* from, RowBytes row_bytes,
+                std::size_t first, std::size_t rows, std::size_t all_rows, bool paired,
+                Allocation& memory) {
   const std::size_t from_bytes = row_bytes.host, bytes = row_bytes.device;
-  Allocation memory = device.memory().Allocate(Padded(bytes * rows), Place::kDevice);
+  memory = device.memory().Allocate(Padded(bytes * rows), Place::kDevice);
   uploader.Write(memory.slice(), bytes * rows, [&](std::size_t offset, std::span<std::byte> part) {
     while (!part.empty()) {
       const std::size_t stored = first + offset / bytes;
@@ -55,7 +55,6 @@ Allocation UploadRows(Device& device, Uploader& uploader, const void* from, RowB
       offset += count;
     }
   });
-  return memory;
 }
 
 }  // namespace
@@ -73,14 +72,21 @@ std::unique_ptr<DeviceMatrix> MatMul::Load(const MatrixView& view, bool paired,
   std::size_t most = static_cast<std::size_t>(std::min(limits.buffer_range, limits.allocation)) /
                      256 * 256 / values.device;
   most = std::max<std::size_t>(most / 2 * 2, 2);
-  for (std::size_t first = 0; first < rows; first += most) {
-    const std::size_t count = std::min(most, rows - first);
+  const auto upload = [&](std::size_t first, std::size_t count) {
     DeviceMatrix::Part& part = matrix->parts.emplace_back();
     part.first_row = static_cast<std::uint32_t>(first);
     part.rows = static_cast<std::uint32_t>(count);
-    part.values = UploadRows(device_, uploader, view.values, values, first, count, rows, paired);
-    if (!view.quantized()) continue;
-    part.scales = UploadRows(device_, uploader, view.scales, scales, first, count, rows, paired);
+    UploadRows(device_, uploader, view.values, values, first, count, rows, paired, part.values);
+    if (!view.quantized()) return;
+    UploadRows(device_, uploader, view.scales, scales, first, count, rows, paired, part.scales);
+  };
+  try {
+    for (std::size_t first = 0; first < rows; first += most) {
+      upload(first, std::min(most, rows - first));
+    }
+  } catch (...) {
+    uploader.Await();  // what was made so far goes now
+    throw;
   }
   return matrix;
 }

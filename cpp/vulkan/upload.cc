@@ -13,8 +13,7 @@ constexpr std::size_t kParts = 4;
 
 }  // namespace
 
-Uploader::~Uploader() {
-  // Memory must not go while the device reads it; what went wrong has been told before.
+void Uploader::Await() const noexcept {
   for (const Part& part : ring_) {
     const VkFence fence = part.fence.get();
     if (part.commands.buffer == nullptr) continue;

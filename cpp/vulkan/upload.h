@@ -17,7 +17,7 @@ class Uploader {
   using Fill = std::function<void(std::size_t offset, std::span<std::byte> part)>;
 
   explicit Uploader(Device& device) : device_(device) {}
-  ~Uploader();
+  ~Uploader() { Await(); }  // memory must not go while the device reads it
   Uploader(const Uploader&) = delete;
   Uploader& operator=(const Uploader&) = delete;
 
@@ -28,6 +28,9 @@ class Uploader {
 
   /// Waits until all of it is there, and gives the staging memory back.
   void Finish();
+
+  /// Waits too, and says nothing of what goes wrong: for when something else has.
+  void Await() const noexcept;
 
   static constexpr std::size_t kPart = std::size_t{4} << 20;
 

@@ -7,14 +7,17 @@
 //                  others that are opened later work
 //   memory=BYTES   a device has no more memory than that
 //   own=BYTES      that much of its memory is the device's own, and the rest is the host's
+//   staged         the host does not see the device's memory, and none is freed while a copy runs
 //   buffers=N      a shader may have no more storage buffers than that
 //   subgroups=N    a workgroup may have no more subgroups of a size that is asked for than that
 //   overlaps=N     the driver says that it is NVIDIA's, and that the device has N processors
-//   skip=N         so it does, and the N-th dispatch whose results are awaited never runs
+//   skip=N         so it does, and the N-th dispatch whose results are awaited never runs, counted
+//                  since the variable was set to that
 //   any-size       no shader that uses subgroups compiles, unless it asks for a size of them
 
 #include <dlfcn.h>
 
+#include <cstdio>
 #include <cstdlib>
 #include <cstring>
 #include <map>
@@ -39,6 +42,7 @@ struct Real {
   PFN_vkQueueSubmit submit = nullptr;
   PFN_vkAllocateMemory allocate = nullptr;
   PFN_vkFreeMemory free = nullptr;
+  PFN_vkWaitForFences wait = nullptr;
   PFN_vkCreateDescriptorSetLayout create_layout = nullptr;
   PFN_vkCreateShaderModule create_module = nullptr;
   PFN_vkCreateComputePipelines create_pipelines = nullptr;
@@ -51,6 +55,7 @@ Real real;
 std::uint64_t submissions = 0, allocated = 0;
 std::set<VkQueue> lost;
 std::map<VkDeviceMemory, std::uint64_t> sizes;
+std::set<VkFence> running;
 std::set<VkShaderModule> with_subgroups;
 std::uint64_t posts = 0;  // dispatches whose results are awaited
 bool skips = false;
@@ -82,7 +87,9 @@ void PushConstants(VkCommandBuffer commands, VkPipelineLayout layout, VkShaderSt
                    std::uint32_t offset, std::uint32_t size, const void* values) {
   real.push(commands, layout, stages, offset, size, values);
   const auto* const overlap = static_cast<const Overlap*>(values);
-  if (offset > 0 && size == sizeof(Overlap) && overlap->to != 0) skips = ++posts == Fault("skip");
+  static std::uint64_t last = 0;
+  if (std::exchange(last, Fault("skip")) != Fault("skip")) posts = 0;
+  if (offset > 0 && size == sizeof(Overlap) && overlap->to != 0) skips = ++posts == last;
 }
 
 void Dispatch(VkCommandBuffer commands, std::uint32_t x, std::uint32_t y, std::uint32_t z) {
@@ -139,6 +146,34 @@ void DividedMemory(VkPhysicalDevice device, VkPhysicalDeviceMemoryProperties* me
   Divide(*memory);
 }
 
+/// The device's own part is all of it, and hidden from the host.
+void StagedMemory(VkPhysicalDevice device, VkPhysicalDeviceMemoryProperties* memory) {
+  real.memory(device, memory);
+  Divide(*memory);
+  memory->memoryHeaps[0].size = memory->memoryHeaps[1].size;
+  memory->memoryTypes[0].propertyFlags = VK_MEMORY_PROPERTY_DEVICE_LOCAL_BIT;
+}
+
+VkResult SubmitStaged(VkQueue queue, std::uint32_t count, const VkSubmitInfo* infos,
+                      VkFence fence) {
+  running.insert(fence);
+  return real.submit(queue, count, infos, fence);
+}
+
+VkResult WaitStaged(VkDevice device, std::uint32_t count, const VkFence* fences, VkBool32 all,
+                    std::uint64_t timeout) {
+  for (std::uint32_t i = 0; i < count; ++i) running.erase(fences[i]);
+  return real.wait(device, count, fences, all, timeout);
+}
+
+void FreeStaged(VkDevice device, VkDeviceMemory memory, const VkAllocationCallbacks* callbacks) {
+  if (!running.empty()) {
+    std::fputs("memory is freed while the device uses it\n", stderr);
+    std::_Exit(3);
+  }
+  real.free(device, memory, callbacks);
+}
+
 /// The budget, where it is asked for, is all that there is.
 void DividedMemory2(VkPhysicalDevice device, VkPhysicalDeviceMemoryProperties2* memory) {
   real.memory2(device, memory);
@@ -159,7 +194,7 @@ void DividedRequirements(VkDevice device, VkBuffer buffer, VkMemoryRequirements*
 VkResult AllocateDivided(VkDevice device, const VkMemoryAllocateInfo* info,
                          const VkAllocationCallbacks* callbacks, VkDeviceMemory* memory) {
   VkMemoryAllocateInfo first = *info;
-  if (first.memoryTypeIndex == 0) {
+  if (first.memoryTypeIndex == 0 && Fault("own")) {
     if (allocated + first.allocationSize > Fault("own")) return VK_ERROR_OUT_OF_DEVICE_MEMORY;
     allocated += first.allocationSize;
   }
@@ -251,8 +286,13 @@ void* Replacement(const char* name) {
   if (is("vkFreeMemory") && Fault("memory")) return Address(Free);
   if (is("vkGetPhysicalDeviceMemoryProperties") && Fault("own")) return Address(DividedMemory);
   if (is("vkGetPhysicalDeviceMemoryProperties2") && Fault("own")) return Address(DividedMemory2);
-  if (is("vkGetBufferMemoryRequirements") && Fault("own")) return Address(DividedRequirements);
-  if (is("vkAllocateMemory") && Fault("own")) return Address(AllocateDivided);
+  if (is("vkGetPhysicalDeviceMemoryProperties") && Fault("staged")) return Address(StagedMemory);
+  if (is("vkQueueSubmit") && Fault("staged")) return Address(SubmitStaged);
+  if (is("vkWaitForFences") && Fault("staged")) return Address(WaitStaged);
+  if (is("vkFreeMemory") && Fault("staged")) return Address(FreeStaged);
+  const bool divided = Fault("own") || Fault("staged");
+  if (is("vkGetBufferMemoryRequirements") && divided) return Address(DividedRequirements);
+  if (is("vkAllocateMemory") && divided) return Address(AllocateDivided);
   if (is("vkCreateShaderModule") && Fault("any-size")) return Address(CreateModule);
   if (is("vkCreateComputePipelines") && (Fault("any-size") || Fault("subgroups"))) {
     return Address(CreatePipelines);
@@ -299,6 +339,7 @@ vkGetInstanceProcAddr(VkInstance instance, const char* name) {
     load(real.requirements, "vkGetBufferMemoryRequirements");
     load(real.allocate, "vkAllocateMemory");
     load(real.free, "vkFreeMemory");
+    load(real.wait, "vkWaitForFences");
     load(real.create_module, "vkCreateShaderModule");
     load(real.extensions, "vkEnumerateDeviceExtensionProperties");
     load(real.push, "vkCmdPushConstants");

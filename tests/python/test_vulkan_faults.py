@@ -91,6 +91,27 @@ def test_a_device_that_is_lost_while_a_model_is_loaded(
     assert "the device was lost" in done.stderr
 
 
+STOPPED = """
+import sys
+from pathlib import Path
+from mlc_llm.model import Model, load_model_dir
+
+def stop(_name, done, _total):
+    if done > 0:
+        raise ValueError("enough")
+
+try:
+    Model(load_model_dir(Path(sys.argv[1])), "vulkan", progress=stop)
+except (RuntimeError, ValueError):
+    print("stopped")
+"""
+
+
+def test_weights_are_not_freed_while_they_are_copied(tiny_model: Path, tmp_path: Path) -> None:
+    done = run("staged", "-c", STOPPED, tiny_model, folder=tmp_path)
+    assert (done.returncode, done.stdout) == (0, "stopped\n"), done.stderr
+
+
 # The first three are of a prompt, where a product waits for the second; in decoding attention waits
 # for the fourth.
 @pytest.mark.parametrize("turn", [2, 4])
