@@ -82,9 +82,13 @@ class VulkanBackend final : public Backend {
     uploader_.Finish();
     pending_.clear();
     work_ = {};
-    const bool step_moved = step_.Write(batch),
-               answers_moved = ranking_.Reserve(batch.queries.size());
-    if (step_moved || answers_moved) recordings_.clear();
+    // Another model of the device may have found that its dispatches do not start in order.
+    if (overlaps_ != device_->overlaps()) {
+      overlaps_ = false;
+      Forget();
+    }
+    if (step_.Write(batch)) Forget();
+    if (ranking_.Reserve(batch.queries.size())) Forget();
     cache_ = static_cast<DeviceKvCache*>(&cache);
     logit_rows_ = Size(static_cast<std::int64_t>(batch.logit_rows.size()));
     ranges_ = step_.ranges();
@@ -203,10 +207,11 @@ class VulkanBackend final : public Backend {
   StepWork work() const override { return work_; }
 
   void Read(const mlc::Buffer& x, std::size_t first, std::span<float> out) override {
-    if (!out.empty()) {
-      AddCopy(SliceOf(x).Part(first * sizeof(float), out.size_bytes()));
-      work_.returned_bytes += static_cast<std::int64_t>(out.size_bytes());
-    }
+    // A row that nobody reads says whether its dispatches waited in vain, nevertheless.
+    const bool overlapped = overlaps_ && step_.rows() == 1;
+    const std::size_t bytes = out.empty() && overlapped ? sizeof(float) : out.size_bytes();
+    if (bytes > 0) AddCopy(SliceOf(x).Part(first * sizeof(float), bytes));
+    work_.returned_bytes += static_cast<std::int64_t>(out.size_bytes());
     Submit(std::exchange(pending_, {}));
     std::ranges::copy(readback_.Mapped<float>().first(out.size()), out.begin());
   }
@@ -265,13 +270,16 @@ class VulkanBackend final : public Backend {
     device_->Wait(fence_.get());
     if (!scratch_.TakeFailure()) return;
     device_->StopOverlapping();
-    recordings_.clear();
-    copy_ = {};
     throw std::runtime_error(
         "The driver of " + device_->physical().info.name +
         " ran a dispatch before the one that it waits for, so that a result is lost. From now on "
         "none relies on their order. Try again; MLC_LLM_VULKAN_HIDE=overlapping-dispatches avoids "
         "this from the beginning.");
+  }
+
+  void Forget() {
+    recordings_.clear();
+    copy_ = {};
   }
 
   struct Recorded {
@@ -310,7 +318,8 @@ class VulkanBackend final : public Backend {
   const Attention attention_{*device_};
   Step step_{*device_};
   Ranking ranking_{*device_};
-  ScratchPool scratch_{device_->overlaps()};
+  bool overlaps_ = device_->overlaps();
+  ScratchPool scratch_{overlaps_};
   Allocation readback_;
   Recording copy_;  ///< of `copied_` to `readback_`
   Slice copied_;

@@ -127,6 +127,34 @@ def test_a_dispatch_that_waits_in_vain_ends_the_request_alone(
     assert all(learnt[40:].startswith(line.removeprefix("said ")) for line in said)
 
 
+TWO = """
+import os
+import sys
+from mlc_llm.model import Model
+from mlc_llm.work import last_work
+first, second = (Model.load(sys.argv[1], device="vulkan") for _ in range(2))
+for turn in range(2):
+    second.extend([(second.sequence(), [5])])
+    print(last_work(second, 1).barriers)
+    if turn == 0:
+        os.environ["MLC_LLM_FAULT"] = "skip=2"
+        try:
+            first.extend([(first.sequence(), [5])])
+        except RuntimeError:
+            print("failed")
+"""
+
+
+def test_what_one_model_finds_of_the_order_holds_for_the_others_too(
+    tiny_model: Path, tmp_path: Path
+) -> None:
+    done = run("skip=1000000", "-c", TWO, tiny_model, folder=tmp_path)
+    assert done.returncode == 0, done.stderr
+    before, failed, after = done.stdout.split()
+    assert failed == "failed"
+    assert int(before) < int(after)
+
+
 @pytest.mark.parametrize("megabytes", [0, 1])
 def test_too_little_memory_is_told_with_numbers(
     megabytes: int, tiny_model: Path, learnt: str, tmp_path: Path
