@@ -20,6 +20,7 @@ from ci.process import call_step, run_logged
 from ci.record import SEED
 from ci.session import run_session
 from ci.toolchain import CMAKE_FILE, command_env, ensure_toolchain, toolchain_env
+from ci.version import check_source
 
 WORK_DIR = WORK / "tests"
 
@@ -62,6 +63,7 @@ def make_parser() -> argparse.ArgumentParser:
 def main(arguments: list[str]) -> int:
     """Run the C++ tests, and pytest with `arguments`; raise FactoryError at the first bad step."""
     make_parser().parse_known_args(arguments)  # ends with --help; pytest reads the words
+    check_source(ROOT)
     lane = load_lanes()[DEFAULT_LANE]
     check_host(lane)
     shutil.rmtree(WORK_DIR, ignore_errors=True)

@@ -15,6 +15,8 @@ VERSION = re.compile(rf"({NUMBER}\.{NUMBER}\.{NUMBER})(?:(a|b|rc)({NUMBER}))?")
 VERSION_TAGS = "v[0-9]*"
 SHORT = {"alpha": "a", "beta": "b", "rc": "rc"}
 LONG = {short: long for long, short in SHORT.items()}
+ARCHIVE = ".git_archival.txt"  # into it `git archive` writes the nearest tag
+DESCRIBED = re.compile(rf"^describe-name: {TAG.pattern}(?:-\d+-g[0-9a-f]+)?$", re.MULTILINE)
 
 
 def tag_to_version(tag: str) -> str:
@@ -88,6 +90,18 @@ def read_source(root: Path) -> Source:
         dirty=bool(_git(root, *status)),
         tag="".join(tags),
     )
+
+
+def check_source(root: Path) -> None:
+    """Raise FactoryError unless the clone, sdist or archive at `root` has a version."""
+    if (root / ".git").exists():
+        read_source(root)
+    elif not (root / "PKG-INFO").exists() and not DESCRIBED.search((root / ARCHIVE).read_text()):
+        raise FactoryError(
+            f"{root} is no clone, and its {ARCHIVE} names no release tag, so it has no version.",
+            hint="Work in a clone with its tags, or unpack the archive of a release tag or of a "
+            "later commit.",
+        )
 
 
 def check_version(version: str, source: Source) -> None:

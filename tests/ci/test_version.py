@@ -4,7 +4,14 @@ from pathlib import Path
 import pytest
 
 from ci.errors import FactoryError
-from ci.version import check_version, read_source, tag_to_version, version_to_tag
+from ci.version import (
+    ARCHIVE,
+    check_source,
+    check_version,
+    read_source,
+    tag_to_version,
+    version_to_tag,
+)
 
 PAIRS = [
     ("v0.1.0", "0.1.0"),
@@ -115,6 +122,28 @@ def test_shallow_clone_is_refused(repository: Path, tmp_path: Path) -> None:
     subprocess.run(["git", "clone", "-q", "--depth", "1", url, tmp_path / "shallow"], check=True)
     with pytest.raises(FactoryError, match=r"shallow.*git fetch --unshallow --tags"):
         read_source(tmp_path / "shallow")
+
+
+@pytest.mark.parametrize("name", ["v1.2.3", "v1.3.0-rc.1", "v1.2.3-14-g6f6c137"])
+def test_archive_that_names_a_release_has_a_version(name: str, tmp_path: Path) -> None:
+    (tmp_path / ARCHIVE).write_text(f"node: 6f6c137\ndescribe-name: {name}\n")
+    check_source(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["", "v1", "v1-14-g6f6c137", "$Format:%(describe:tags=true)$"])
+def test_archive_that_names_no_release_has_none(name: str, tmp_path: Path) -> None:
+    (tmp_path / ARCHIVE).write_text(f"node: 6f6c137\ndescribe-name: {name}\n")
+    with pytest.raises(FactoryError, match=r"names no release tag.*Work in a clone"):
+        check_source(tmp_path)
+    (tmp_path / "PKG-INFO").touch()  # of an sdist
+    check_source(tmp_path)
+
+
+def test_clone_is_checked_by_its_git(repository: Path) -> None:
+    check_source(repository)
+    git(repository, "tag", "v1")
+    with pytest.raises(FactoryError, match="'v1' is not a release tag"):
+        check_source(repository)
 
 
 def test_folder_without_history_is_refused(tmp_path: Path) -> None:
