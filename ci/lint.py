@@ -11,6 +11,7 @@ from pathlib import Path
 from ci.errors import FactoryError
 from ci.paths import ROOT, WORK
 from ci.session import run_session
+from ci.version import run_git
 from ci.workflow_parser import parser_command
 
 CPP = ("*.cc", "*.h", "*.comp", "*.glsl")
@@ -19,26 +20,22 @@ GENERATED = {"cpp/vulkan/vulkan_api.h"}
 
 def tracked(*patterns: str) -> list[str]:
     """Return the files that git knows, or would, and that match one of `patterns`."""
-    listed = subprocess.run(
-        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard", *patterns],
-        cwd=ROOT,
-        check=True,
-        capture_output=True,
-        text=True,
-    ).stdout.split("\0")
+    known = ("ls-files", "-z", "--cached", "--others", "--exclude-standard")
+    listed = run_git(ROOT, *known, *patterns).split("\0")
     return [name for name in listed if (ROOT / name).is_file() and name not in GENERATED]
 
 
 def checks(*, fix: bool) -> Iterable[tuple[str, list[str]]]:
     """Yield each check's name and command."""
+    sources, scripts = tracked(*CPP), tracked("*.sh", ".ci/run")
+    workflows = tracked(".github/workflows/*.yml")
     python = [sys.executable, "-m"]
     yield "ruff", [*python, "ruff", "check", *(["--fix"] if fix else []), "."]
     yield "ruff format", [*python, "ruff", "format", *([] if fix else ["--check"]), "."]
     yield "mypy", [*python, "mypy"]
     clang_format = ["clang-format", *(["-i"] if fix else ["--dry-run", "--Werror"])]
-    yield "clang-format", [*clang_format, *tracked(*CPP)]
-    yield "shellcheck", ["shellcheck", *tracked("*.sh", ".ci/run")]
-    workflows = tracked(".github/workflows/*.yml")
+    yield "clang-format", [*clang_format, *sources]
+    yield "shellcheck", ["shellcheck", *scripts]
     schema = ["--builtin-schema", "vendor.github-workflows"]
     yield "workflow schema", [*python, "check_jsonschema", "--quiet", *schema, *workflows]
     parser = parser_command(WORK / "workflow-parser.log")

@@ -61,19 +61,19 @@ def read_source(root: Path) -> Source:
     Raises FactoryError where git cannot say, for a shallow clone, and for `v*` tags at HEAD or
     before it that are no release tags.
     """
-    top = Path(_git(root, "rev-parse", "--show-toplevel"))
+    top = Path(run_git(root, "rev-parse", "--show-toplevel"))
     if top.resolve() != root.resolve():
         raise FactoryError(
             f"{root} is not a clone of its own: git takes {top} for it.",
             hint="Build from a clone, not from an unpacked archive inside another repository.",
         )
-    if _git(root, "rev-parse", "--is-shallow-repository") == "true":
+    if run_git(root, "rev-parse", "--is-shallow-repository") == "true":
         raise FactoryError(
             "this clone is shallow, so the version cannot be read from its tags.",
             hint="Run `git fetch --unshallow --tags` and try again.",
         )
-    tags = _git(root, "tag", "--points-at", "HEAD", "--list", VERSION_TAGS).split()
-    reachable = _git(root, "tag", "--merged", "HEAD", "--list", VERSION_TAGS).split()
+    tags = run_git(root, "tag", "--points-at", "HEAD", "--list", VERSION_TAGS).split()
+    reachable = run_git(root, "tag", "--merged", "HEAD", "--list", VERSION_TAGS).split()
     for tag in reachable:
         tag_to_version(tag)
     if len(tags) > 1:
@@ -85,9 +85,9 @@ def read_source(root: Path) -> Source:
     # A user's own ignore file must hide nothing: whatever lies in the tree may reach the wheel.
     status = ("-c", "core.excludesFile=", "status", "--porcelain", "--untracked-files=all")
     return Source(
-        commit=_git(root, "rev-parse", "HEAD"),
-        epoch=int(_git(root, "log", "-1", "--format=%ct")),
-        dirty=bool(_git(root, *status)),
+        commit=run_git(root, "rev-parse", "HEAD"),
+        epoch=int(run_git(root, "log", "-1", "--format=%ct")),
+        dirty=bool(run_git(root, *status)),
         tag="".join(tags),
     )
 
@@ -113,7 +113,8 @@ def check_version(version: str, source: Source) -> None:
         )
 
 
-def _git(root: Path, *arguments: str) -> str:
+def run_git(root: Path, *arguments: str) -> str:
+    """Return what git says of the clone at `root`; raises FactoryError with its own words."""
     try:
         result = subprocess.run(
             ["git", "-C", root, *arguments], check=True, capture_output=True, text=True
@@ -122,7 +123,7 @@ def _git(root: Path, *arguments: str) -> str:
         raise FactoryError("git is not installed.", hint="Install git and try again.") from error
     except subprocess.CalledProcessError as error:
         raise FactoryError(
-            f"git cannot read the history of {root}: {error.stderr.strip()}.",
-            hint="Build from a clone with at least one commit.",
+            f"git cannot read {root}: {error.stderr.strip()}.",
+            hint="Work in a clone with at least one commit.",
         ) from error
-    return result.stdout.strip()
+    return result.stdout.rstrip("\n")

@@ -150,6 +150,15 @@ def test_failed_checks_are_named(
     assert "no-such-checker is not installed" in capfd.readouterr().err
 
 
+def test_tree_without_git_is_refused_before_the_first_check(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(lint, "ROOT", tmp_path)
+    with pytest.raises(FactoryError, match=r"git cannot read .*Work in a clone"):
+        lint.main([])
+    assert capfd.readouterr().out == ""
+
+
 def test_unknown_option_is_refused(capfd: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit, match="2"):
         lint.main(["--fxi"])
