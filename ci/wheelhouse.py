@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,11 +15,12 @@ CHOOSE = "Choose another folder with --wheelhouse, or move its files away: a bui
 
 
 def check_wheelhouse(wheelhouse: Path) -> None:
-    """Refuse a folder that `publish` would take something of somebody else's from.
+    """Refuse a folder that `publish` cannot replace, or would lose somebody else's files of.
 
     Fit are a new or empty folder, and one of this project's wheels with their manifest. A
     wheelhouse that a killed `publish` had moved aside is moved back first.
     """
+    _check_place(wheelhouse)
     if not wheelhouse.exists():
         _restore(wheelhouse)
     if not wheelhouse.exists():
@@ -45,7 +47,7 @@ def publish(
     """
     check_wheelhouse(wheelhouse)
     kept = _kept(wheelhouse, record.lane, manifest)
-    new, old = wheelhouse.with_name(f".{wheelhouse.name}.new"), _aside(wheelhouse)
+    new, old = _beside(wheelhouse, "new"), _beside(wheelhouse, "old")
     for folder in (new, old):
         shutil.rmtree(folder, ignore_errors=True)
     new.mkdir(parents=True)
@@ -65,15 +67,30 @@ def publish(
     return wheelhouse / wheel.name
 
 
-def _aside(wheelhouse: Path) -> Path:
-    """Return where the old wheelhouse waits while the new one takes its place."""
-    return wheelhouse.with_name(f".{wheelhouse.name}.old")
+def _check_place(wheelhouse: Path) -> None:
+    """Refuse a place where `publish` could not make the new folder, once all is built."""
+    new = _beside(wheelhouse.resolve(), "new")
+    try:
+        new.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UsageError(
+            f"no folder can be made at {wheelhouse}: {error.strerror}.",
+            hint="Choose another with --wheelhouse.",
+        ) from error
+    with suppress(OSError):  # another build may be filling it
+        new.rmdir()
+
+
+def _beside(wheelhouse: Path, state: str) -> Path:
+    """Return where the new wheelhouse is made, or the old one waits: on the same disk."""
+    return wheelhouse.parent / f".{wheelhouse.name}.{state}"
 
 
 def _restore(wheelhouse: Path) -> None:
     """Move the old wheelhouse back if nothing took its place."""
-    if _aside(wheelhouse).exists() and not wheelhouse.exists():
-        _aside(wheelhouse).rename(wheelhouse)
+    old = _beside(wheelhouse, "old")
+    if old.exists() and not wheelhouse.exists():
+        old.rename(wheelhouse)
 
 
 def _is_ours(manifest: Path) -> bool:

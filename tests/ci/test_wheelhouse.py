@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from ci.checks import PASSED, Check
-from ci.errors import FactoryError
+from ci.errors import FactoryError, UsageError
 from ci.manifest import (
     Manifest,
     SdistRecord,
@@ -111,6 +111,18 @@ def test_new_empty_and_own_wheelhouses_are_accepted(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     check_wheelhouse(tmp_path / "empty")
     check_wheelhouse(add(tmp_path, "lane-a"))
+
+
+def test_place_that_cannot_be_written_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(UsageError, match=r"no folder can be made at \S+file/wheelhouse: .*--wheel"):
+        check_wheelhouse(tmp_path / "file" / "wheelhouse")
+
+
+def test_looking_at_a_place_leaves_nothing_there(tmp_path: Path) -> None:
+    (tmp_path / ".wheelhouse.new").mkdir()  # of a build that was killed
+    check_wheelhouse(tmp_path / "wheelhouse")
+    assert [*tmp_path.iterdir()] == []
 
 
 def test_outdated_manifest_of_ours_is_replaced(tmp_path: Path) -> None:
