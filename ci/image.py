@@ -223,8 +223,10 @@ def parse_arguments(arguments: Sequence[str]) -> argparse.Namespace:
 def main(arguments: Sequence[str]) -> int:
     """Make the build image and print its name and digest; with --push, put it into a registry."""
     options = parse_arguments(arguments)
-    if options.latest:
-        move_latest(Repository(options.latest))
+    named = options.push or options.latest or options.find
+    repository = Repository(named) if named else None  # a wrong name is told before any work
+    if repository and options.latest:
+        move_latest(repository)
         return 0
     start = time.monotonic()
     engine = options.engine or next(
@@ -234,12 +236,12 @@ def main(arguments: Sequence[str]) -> int:
         raise FactoryError(
             f"{engine} does not answer: {problem}.", hint="Install podman, or start docker."
         )
-    if options.find:
-        address = find_same(engine, Repository(options.find), images.LOG)
+    if repository and options.find:
+        address = find_same(engine, repository, images.LOG)
         print(address or "Whoever needs the image makes it.")
         set_output("image", address)
-    elif options.push:
-        address = push(engine, Repository(options.push), options.base, os.environ, images.LOG)
+    elif repository:
+        address = push(engine, repository, options.base, os.environ, images.LOG)
         print(f"{address} ({time.monotonic() - start:.0f} s)")
         set_output("image", address)
     else:

@@ -16,7 +16,7 @@ from http.client import HTTPException, HTTPResponse
 from pathlib import Path
 from typing import Any
 
-from ci.errors import FactoryError
+from ci.errors import FactoryError, UsageError
 
 TIMEOUT_S = 60
 KINDS = (
@@ -48,7 +48,7 @@ class Repository:
         # Registries know no capitals; the owner of a GitHub repository may have some.
         match = NAME.fullmatch(name.lower())
         if match is None:
-            raise FactoryError(
+            raise UsageError(
                 f"{name!r} is not the name of a repository in a registry.",
                 hint="It is HOST/PATH without a scheme or a tag, as in ghcr.io/owner/name.",
             )

@@ -10,7 +10,7 @@ import tempfile
 from collections.abc import Iterable
 from pathlib import Path
 
-from ci.errors import FactoryError
+from ci.errors import UsageError
 from ci.index.download import download_all
 from ci.index.page import render
 from ci.index.releases import Release, find_folders, read_folder
@@ -53,7 +53,7 @@ def check_target(target: Path) -> None:
     """Refuse to replace a folder that is not an index."""
     found = {path.name for path in target.iterdir()} if target.is_dir() else set()
     if (target.exists() and not target.is_dir()) or (found and not {"simple"} <= found <= OURS):
-        raise FactoryError(
+        raise UsageError(
             f"{target} is there, and is no package index.",
             hint="Choose another folder with --to: an index replaces all of it.",
         )

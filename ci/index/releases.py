@@ -10,7 +10,7 @@ from pathlib import Path
 
 from packaging.version import Version
 
-from ci.errors import FactoryError
+from ci.errors import FactoryError, UsageError
 from ci.manifest import NAME, hash_file, read_manifest
 from ci.release.stage import read_dist_info
 from ci.version import tag_to_version
@@ -82,7 +82,7 @@ def find_folders(top: Path) -> list[Path]:
     """Return the folder of every release below `top`; raises FactoryError if there is none."""
     folders = sorted(path.parent for path in top.glob(f"v*/{NAME}"))
     if not folders:
-        raise FactoryError(
+        raise UsageError(
             f"{top} holds no release.",
             hint=f"It should hold a folder per tag, each with its {NAME}: "
             "`nox -s release -- --tag v1.2.3 --to DIR/v1.2.3` makes one.",

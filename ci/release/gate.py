@@ -9,7 +9,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 
 from ci.checks import FAILED, NOT_RUN, PASSED
-from ci.errors import FactoryError
+from ci.errors import FactoryError, UsageError
 from ci.lanes import Lane
 from ci.manifest import NAME, Manifest, WheelRecord, read_manifest
 from ci.toolchain import lock_digest
@@ -62,7 +62,7 @@ def gather(folder: Path) -> Gathered:
     Raises FactoryError when two of them are not of one source, or when a file is not listed.
     """
     if not folder.is_dir():
-        raise FactoryError(f"there is no wheelhouse {folder}.", hint=BUILD)
+        raise UsageError(f"there is no wheelhouse {folder}.", hint=BUILD)
     houses = [folder] if (folder / NAME).exists() else sorted(folder.iterdir())
     if not houses:
         raise FactoryError(f"{folder} is empty.", hint=BUILD)

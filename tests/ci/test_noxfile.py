@@ -11,6 +11,7 @@ from nox import registry
 from packaging.requirements import Requirement
 
 import noxfile  # noqa: F401 - registers the sessions
+from ci.errors import UsageError
 from ci.paths import LOCKS, ROOT
 from ci.toml import read_toml
 
@@ -59,6 +60,21 @@ def test_session_explains_itself_before_it_does_anything(module: str) -> None:
     main = importlib.import_module(f"{name}.__main__" if is_folder else name).main
     with pytest.raises(SystemExit, match="0"):
         main(["--help"])
+
+
+@pytest.mark.parametrize(
+    ("module", "words"),
+    [
+        ("image", "--find foo"),
+        ("image", "--latest foo"),
+        ("image", "--push foo"),
+        ("index.__main__", "--to docs"),
+        ("index.__main__", "--releases docs"),
+    ],
+)
+def test_wrong_words_are_told_as_such(module: str, words: str) -> None:
+    with pytest.raises(UsageError):
+        importlib.import_module(f"ci.{module}").main(words.split())
 
 
 @pytest.mark.parametrize("lock", sorted({*re.findall(r'\binstall\(session, "(\w+)"', SOURCE)}))
