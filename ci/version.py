@@ -13,6 +13,10 @@ NUMBER = r"(?:0|[1-9]\d*)"
 TAG = re.compile(rf"v({NUMBER}\.{NUMBER}\.{NUMBER})(?:-(alpha|beta|rc)\.({NUMBER}))?")
 VERSION = re.compile(rf"({NUMBER}\.{NUMBER}\.{NUMBER})(?:(a|b|rc)({NUMBER}))?")
 VERSION_TAGS = "v[0-9]*"
+SPELLING = (
+    "Release tags are SemVer with a leading v, v1.2.3 or v1.2.3-rc.1 (alpha, beta and rc have a "
+    "spelling on both sides): choose such a tag."
+)
 SHORT = {"alpha": "a", "beta": "b", "rc": "rc"}
 LONG = {short: long for long, short in SHORT.items()}
 ARCHIVE = ".git_archival.txt"  # into it `git archive` writes the nearest tag
@@ -28,9 +32,7 @@ def tag_to_version(tag: str) -> str:
     if match is None:
         raise FactoryError(
             f"the tag {tag!r} is not a release tag.",
-            hint="Release tags are SemVer with a leading v, v1.2.3 or v1.2.3-rc.1 (alpha, beta "
-            "and rc have a spelling on both sides): choose such a tag. A tag that is none is "
-            f"deleted with `git tag -d {tag}`.",
+            hint=f"{SPELLING} A tag that is none is deleted with `git tag -d {tag}`.",
         )
     base, stage, number = match.groups()
     return f"{base}{SHORT[stage]}{number}" if stage else base

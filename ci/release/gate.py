@@ -14,7 +14,7 @@ from ci.lanes import Lane
 from ci.manifest import NAME, Manifest, WheelRecord, read_manifest
 from ci.toolchain import lock_digest
 from ci.verify import checks_of
-from ci.version import Source, read_source, tag_to_version
+from ci.version import SPELLING, TAG, Source, read_source, tag_to_version
 
 BUILD = "Build every lane at the tag with `nox -s wheels`, or gather the wheelhouses of the jobs."
 
@@ -29,7 +29,8 @@ class Gathered:
 
 def check_tag(root: Path, tag: str) -> Source:
     """Return the checkout's state, which is clean and at `tag`; raises FactoryError otherwise."""
-    tag_to_version(tag)
+    if not TAG.fullmatch(tag):
+        raise UsageError(f"{tag!r} is not a release tag.", hint=SPELLING)
     found = subprocess.run(
         ["git", "-C", root, "rev-parse", "--verify", "--quiet", f"refs/tags/{tag}^{{commit}}"],
         capture_output=True,

@@ -43,7 +43,7 @@ def test_annotated_tag_is_accepted(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("tag", ["1.2.3", "v1.2", "v1.2.3-rc1", "v01.2.3", "v1.2.3+local", "main"])
 def test_what_is_no_release_tag_is_refused(repository: Path, tag: str) -> None:
-    with pytest.raises(FactoryError, match="is not a release tag"):
+    with pytest.raises(UsageError, match=r"is not a release tag\..*choose such a tag\.$"):
         check_tag(repository, tag)
 
 
