@@ -2,29 +2,31 @@
 
 from __future__ import annotations
 
-import argparse
 import os
 import secrets
 import shutil
 import sys
-from collections.abc import Iterable
 from pathlib import Path
 
 import uv
 
 from ci import shell
 from ci.engines import check_host
-from ci.errors import UsageError
 from ci.failed_tests import PLUGIN, failed_in_ctest, failed_in_pytest
 from ci.lanes import DEFAULT_LANE, load_lanes
 from ci.paths import LOCKS, ROOT, WORK
 from ci.process import call_step, run_logged
+from ci.pytest_words import check_words
 from ci.record import SEED
 from ci.session import run_session
 from ci.toolchain import CMAKE_FILE, command_env, ensure_toolchain, toolchain_env
 from ci.version import check_source
 
 WORK_DIR = WORK / "tests"
+EPILOG = """\
+A file chooses the tests in it, `-x` stops at the first failure, and `-m` takes the marks that
+docs/build.md lists. The C++ tests run first, always.
+"""
 
 
 def build_wheel(env: dict[str, str], log: Path) -> Path:
@@ -50,33 +52,9 @@ def build_wheel(env: dict[str, str], log: Path) -> Path:
     return wheel
 
 
-def make_parser() -> argparse.ArgumentParser:
-    """Return what answers --help, before anything is built."""
-    parser = argparse.ArgumentParser(
-        prog="nox -s tests --",
-        usage="nox -s tests -- [-h] [WORDS FOR PYTEST ...]",
-        description=__doc__,
-        epilog="All words are pytest's: a file for the tests in it, `-x` to stop at the first "
-        "failure. The C++ tests run first, always.",
-        allow_abbrev=False,
-    )
-    parser.add_argument("-k", metavar="WORD", help="only tests with that in their names")
-    parser.add_argument("-m", metavar="MARK", help="tests with a mark of those in docs/build.md")
-    return parser
-
-
-def check_files(words: Iterable[str]) -> None:
-    """Refuse a file that pytest would not find, once all is built."""
-    for word in words:
-        file, _, _ = word.partition("::")
-        if file.endswith(".py") and not file.startswith("-") and not (ROOT / file).is_file():
-            raise UsageError(f"there is no {file}.", hint="Name it from the top of the checkout.")
-
-
 def main(arguments: list[str]) -> int:
     """Run the C++ tests, and pytest with `arguments`; raise FactoryError at the first bad step."""
-    _, words = make_parser().parse_known_args(arguments)  # ends with --help
-    check_files(words)
+    check_words(arguments, "tests", __doc__, EPILOG)
     check_source(ROOT)
     lane = load_lanes()[DEFAULT_LANE]
     check_host(lane)

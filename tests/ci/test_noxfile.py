@@ -11,6 +11,7 @@ from nox import registry
 from packaging.requirements import Requirement
 
 import noxfile  # noqa: F401 - registers the sessions
+from ci import reference
 from ci.errors import UsageError
 from ci.paths import LOCKS, ROOT
 from ci.toml import read_toml
@@ -53,7 +54,7 @@ def test_session_runs_a_module_that_is_there(module: str) -> None:
     assert found.has_location  # a folder without a module would be found as well
 
 
-@pytest.mark.parametrize("module", sorted(MODULES - {"reference"}))  # of that, pytest tells
+@pytest.mark.parametrize("module", sorted(MODULES))
 def test_session_explains_itself_before_it_does_anything(module: str) -> None:
     name = f"ci.{module}"
     is_folder = (ROOT / "ci" / module).is_dir()
@@ -75,6 +76,15 @@ def test_session_explains_itself_before_it_does_anything(module: str) -> None:
 def test_wrong_words_are_told_as_such(module: str, words: str) -> None:
     with pytest.raises(UsageError):
         importlib.import_module(f"ci.{module}").main(words.split())
+
+
+def test_reference_without_a_wheel_installs_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reference, "WHEELHOUSE", tmp_path)
+    monkeypatch.setattr(reference, "call_step", lambda *_, **__: pytest.fail("it begins"))
+    with pytest.raises(UsageError, match=r"no wheel for Linux in .*\. Run `nox -s wheels` first"):
+        reference.main([])
 
 
 @pytest.mark.parametrize("lock", sorted({*re.findall(r'\binstall\(session, "(\w+)"', SOURCE)}))
