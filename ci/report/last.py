@@ -9,7 +9,7 @@ from pathlib import Path
 
 from packaging.version import Version
 
-from ci.errors import FactoryError
+from ci.errors import FactoryError, UsageError
 from ci.manifest import NAME, read_manifest
 from ci.release.github.client import Client, TroubleError
 from ci.release.github.place import Place
@@ -31,6 +31,11 @@ NONE = LastRelease("", {})
 
 def from_folder(folder: Path) -> LastRelease:
     """Return what the release in `folder` weighs; raises FactoryError if it is not as it says."""
+    if not (folder / NAME).is_file():
+        raise UsageError(
+            f"{folder} holds no release: it has no {NAME}.",
+            hint="Name the folder of one, as `nox -s release -- --to DIR` makes it, or `latest`.",
+        )
     manifest = read_manifest(folder)
     return LastRelease(manifest.version, {wheel.lane: wheel.size for wheel in manifest.wheels})
 

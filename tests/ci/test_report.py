@@ -17,7 +17,7 @@ from releases import stage_release
 from wheels import LIBRARY, Elf, good_files, write_wheel
 
 from ci.checks import FAILED, Check
-from ci.errors import FactoryError
+from ci.errors import FactoryError, UsageError
 from ci.lanes import load_lanes
 from ci.manifest import read_manifest
 from ci.release.github.place import Place
@@ -183,6 +183,11 @@ def test_last_release_is_read_from_its_folder(
     assert report.main(["--against", str(staged)]) == 0
     wheels = read_manifest(staged).wheels
     assert recall(work) == LastRelease("1.2.3", {wheel.lane: wheel.size for wheel in wheels})
+
+
+def test_folder_without_a_release_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"holds no release: .* Name the folder of one"):
+        report.main(["--against", str(tmp_path)])
 
 
 def test_last_release_is_the_newest_final_one_on_github(tmp_path: Path) -> None:
