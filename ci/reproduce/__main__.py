@@ -9,6 +9,7 @@ import tempfile
 from dataclasses import replace
 from pathlib import Path
 
+from ci.errors import FactoryError
 from ci.lanes import DEFAULT_LANE, find_lane, load_lanes
 from ci.machine import this_machine
 from ci.paths import ROOT
@@ -27,6 +28,7 @@ FIRST = {
     "reference": ("wheels", "--", "--lane", DEFAULT_LANE),
     "release": ("wheels", "--", "--wheelhouse", "build/wheelhouses"),
 }
+NO_SESSION = 3  # nox's status; of a session that fails it is 1
 EPILOG = """\
 exit status of `python -m ci.reproduce`: 0 reproduced, 3 not reproduced, 4 a different failure,
 1 it could not be tried. nox makes 1 of all but 0.
@@ -87,7 +89,10 @@ def lane_record(lane: str) -> Record:
 
 
 def run_again(record: Record, checkout: Path, conditions: Conditions) -> Failure | None:
-    """Run the session in `checkout`; return how it failed, or None."""
+    """Run the session in `checkout`; return how it failed, or None.
+
+    Raises FactoryError where the checkout has no such session.
+    """
     nox = [os.fspath(conditions.python), "noxfile.py", "-s"]
     left = checkout / FOLDER / f"{record.session}.json"
     first = FIRST.get(record.session)
@@ -98,6 +103,11 @@ def run_again(record: Record, checkout: Path, conditions: Conditions) -> Failure
         if status := call_patiently(command, cwd=checkout, env=conditions.environment):
             if left.is_file():
                 return read_record(left).failure
+            if status == NO_SESSION:
+                raise FactoryError(
+                    f"commit {record.commit[:12]} has no session {session[0]}.",
+                    hint="A record is what a failed session leaves: take it as it is.",
+                )
             return Failure(f"{session[0]}, before it began", (), status, "")
     return None
 

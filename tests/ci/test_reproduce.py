@@ -14,6 +14,7 @@ from records import FAILURE, MACHINE, RECORD, write_record
 from ci.errors import FactoryError
 from ci.images import ImageRef
 from ci.lanes import load_lanes
+from ci.paths import ROOT
 from ci.record import Failure, Record
 from ci.reproduce import __main__ as reproduce
 from ci.reproduce import conditions
@@ -258,6 +259,13 @@ def test_session_that_does_not_begin_is_a_different_failure(
 ) -> None:
     assert run("raise SystemExit(9)") == 4
     assert "phase: verify there, wheels, before it began here" in capfd.readouterr().out
+
+
+def test_session_that_is_not_there_is_refused(run: Run) -> None:
+    nox = [sys.executable, "-m", "nox", "-s", "nothing"]
+    status = subprocess.run(nox, cwd=ROOT, capture_output=True, check=False).returncode
+    with pytest.raises(FactoryError, match=r"commit \w{12} has no session wheels\."):
+        run(f"raise SystemExit({status})")
 
 
 @pytest.mark.parametrize("options", [(), ("--shell",)])
