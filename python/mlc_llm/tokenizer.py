@@ -172,8 +172,12 @@ def _load(directory: Path) -> Any:
     if path.stat().st_size > _MAX_BYTES:
         raise ValueError(f"{path} is larger than any tokenizer. Get the file again.")
     try:
-        return Library.from_file(str(path))
+        tokenizer = Library.from_file(str(path))
     except BaseException as error:  # the library raises bare Exception, and panics beside that
         if isinstance(error, (KeyboardInterrupt, SystemExit, MemoryError)):
             raise
         raise ValueError(f"{path} is no tokenizer: {error}. Get the file again.") from error
+    # Left in the file by training: prompts are taken as they are, as transformers does.
+    tokenizer.no_truncation()
+    tokenizer.no_padding()
+    return tokenizer

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -79,6 +80,28 @@ def test_bytes_of_tokens(byte_level: Tokenizer, sentence_piece: Tokenizer) -> No
     assert byte_level.token_bytes(9999) == b""
     assert sentence_piece.token_bytes(1 + 0xE9) == b"\xe9"
     assert sentence_piece.token_bytes(257) == b" upon"
+
+
+@pytest.mark.parametrize(
+    "setting",
+    [
+        {"truncation": {"max_length": 2, "strategy": "LongestFirst", "stride": 0}},
+        {
+            "padding": {
+                "strategy": {"Fixed": 9},
+                "direction": "Right",
+                "pad_id": 0,
+                "pad_type_id": 0,
+                "pad_token": "a",
+            }
+        },
+    ],
+)
+def test_text_is_neither_truncated_nor_padded(tmp_path: Path, setting: dict[str, Any]) -> None:
+    write_tokenizer(tmp_path)
+    file = tmp_path / "tokenizer.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | setting))
+    assert Tokenizer(tmp_path).encode("abc") == [97, 98, 99]
 
 
 def test_special_tokens_are_left_out_of_the_text(byte_level: Tokenizer) -> None:
