@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import errno
 import os
-import shutil
-import tempfile
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing, contextmanager
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,6 +23,7 @@ from mlc_llm.quantization import (
     get_quantization,
     quantize_groups,
 )
+from mlc_llm.weights.publish import publish, working_directory
 from mlc_llm.weights.safetensors import StoredTensor, read_directory
 from mlc_llm.weights.shard_writer import ShardWriter
 from mlc_llm.weights.tensor_cache import INDEX_NAMES
@@ -162,53 +160,6 @@ def _count_bytes(parameter: Parameter, quantization: Quantization) -> int:
     return rows * max(parameter.cols, 1) * itemsize
 
 
-def _sync(path: Path) -> None:
-    """Make a file, or on POSIX the entries of a directory, survive a power cut."""
-    if path.is_dir() and os.name == "nt":
-        return
-    descriptor = os.open(path, os.O_RDONLY if path.is_dir() else os.O_RDWR)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def _publish(work: Path, output: Path) -> None:
-    """Move finished files into `output`; its index goes first and comes last."""
-    for path in work.iterdir():
-        _sync(path)
-    for name in INDEX_NAMES:
-        (output / name).unlink(missing_ok=True)
-    _sync(output)
-    for path in output.glob("params_shard_*.bin"):
-        path.unlink()
-    for path in sorted(work.glob("params_shard_*.bin")):
-        path.replace(output / path.name)
-    _sync(output)
-    (work / INDEX_NAMES[0]).replace(output / INDEX_NAMES[0])
-    _sync(output)
-
-
-@contextmanager
-def _working_directory(output: Path, needed: int) -> Iterator[Path]:
-    """Give a folder for unfinished files inside `output`; it goes away whatever happens."""
-    output.mkdir(parents=True, exist_ok=True)
-    for leftover in output.glob(f"{_PARTIAL}*"):
-        shutil.rmtree(leftover, ignore_errors=True)
-    full = f"The disk of {output} is full: the conversion needs {needed / 1e9:.2f} GB. Make room"
-    if shutil.disk_usage(output).free < needed:
-        raise OSError(errno.ENOSPC, full)
-    work = Path(tempfile.mkdtemp(prefix=_PARTIAL, dir=output))
-    try:
-        yield work
-    except OSError as error:
-        if error.errno == errno.ENOSPC:
-            raise OSError(errno.ENOSPC, full) from error
-        raise
-    finally:
-        shutil.rmtree(work, ignore_errors=True)
-
-
 def convert_weight(
     source: Path, quantization: str, output: Path, progress: Progress | None = None
 ) -> Conversion:
@@ -232,7 +183,7 @@ def convert_weight(
     total = sum(parameter.shape[0] * max(parameter.cols, 1) for parameter in parameters)
     needed = sum(_count_bytes(parameter, chosen) for parameter in parameters)
     done = 0
-    with closing(converter), _working_directory(output, needed) as work:
+    with closing(converter), working_directory(output, needed, _PARTIAL) as work:
         writer = ShardWriter(work)
         for parameter in parameters:
             for part in parameter.parts:
@@ -242,5 +193,5 @@ def convert_weight(
                 if progress:
                     progress(part.name, done, total)
         writer.finish(total)
-        _publish(work, output)
+        publish(work, output, INDEX_NAMES, output.glob("params_shard_*.bin"))
     return Conversion(total, writer.total_bytes)
