@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import errno
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -184,6 +186,28 @@ def test_links_are_not_copied_from_elsewhere(tmp_path: Path) -> None:
     (source / "vocab.json").symlink_to(tmp_path / "secret")
     with pytest.raises(FormatError, match="leads out of the model directory"):
         _generate(source)
+
+
+@pytest.mark.parametrize("former", [False, True])
+def test_a_disk_that_fills_up_leaves_what_was_there(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    former: bool,  # noqa: FBT001
+) -> None:
+    source, output = make_hf_model(tmp_path / "hf", "llama"), tmp_path / "mlc"
+    if former:
+        _generate(source)
+    output.mkdir(exist_ok=True)
+    before = {path: path.read_bytes() for path in output.iterdir()}
+
+    def fill(_: Path, target: Path) -> None:
+        target.write_text("{")
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(shutil, "copyfile", fill)
+    with pytest.raises(OSError, match="is full: the conversion needs"):
+        _generate(source)
+    assert {path: path.read_bytes() for path in output.iterdir()} == before
 
 
 def test_the_command_line_converts(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -14,6 +14,7 @@ from mlc_llm.models.json_file import read_json_object
 from mlc_llm.quantization import get_quantization
 from mlc_llm.weights.files import resolve_inside
 from mlc_llm.weights.load import CHAT_CONFIG
+from mlc_llm.weights.publish import publish, working_directory
 
 VERSION = "0.1.0"  # of the file, as MLC counts
 TOKENIZER_FILES = (
@@ -30,6 +31,7 @@ TOKENIZER_FILES = (
 NO_TEMPLATE = "LM"  # MLC's name of it
 
 _MAX_TOKENIZER_BYTES = 256 << 20
+_PARTIAL = ".gen_config-"
 _MAX_PREFILL = 8192
 _KEPT = (
     *("hidden_act", "hidden_activation", "attention_bias", "query_pre_attn_scalar"),
@@ -169,7 +171,8 @@ def gen_config(
 ) -> Path:
     """Write mlc-chat-config.json and the tokenizer files of `source` into `output`.
 
-    Tokenizer files of a former model there are replaced or removed.
+    Tokenizer files of a former model there are replaced or removed, when all is written and not
+    before.
 
     `source` is a Hugging Face directory. Chats are rendered by the template of its tokenizer;
     `conv_template` is MLC's name of it, kept for its tools, and "LM" means that there is none.
@@ -198,13 +201,7 @@ def gen_config(
     config = parse_fields(fields)
     prefill = min(prefill_chunk_size or _MAX_PREFILL, config.context_window)
     info, active = _describe_tokenizer(source)
-    output.mkdir(parents=True, exist_ok=True)
     files = [name for name in TOKENIZER_FILES if (source / name).is_file()]
-    for name in TOKENIZER_FILES:
-        if name in files:
-            shutil.copyfile(resolve_inside(source, name, str(source)), output / name)
-        else:  # a former model's would be used with this one
-            (output / name).unlink(missing_ok=True)
     chat_config = {
         "version": VERSION,
         "model_type": config.family,
@@ -224,8 +221,12 @@ def gen_config(
         "conv_template": {"name": conv_template, "source": _find_template(source, conv_template)},
         "model_task": "chat",
     }
-    target = output / CHAT_CONFIG
-    partial = output / f".{CHAT_CONFIG}.partial"
-    partial.write_text(json.dumps(chat_config, indent=2), encoding="utf-8")
-    partial.replace(target)
-    return target
+    needed = sum((source / name).stat().st_size for name in files)
+    with working_directory(output, needed, _PARTIAL) as work:
+        for name in files:
+            shutil.copyfile(resolve_inside(source, name, str(source)), work / name)
+        text = json.dumps(chat_config, indent=2)
+        (work / CHAT_CONFIG).write_text(text, encoding="utf-8")
+        # A former model's tokenizer would be used with this one.
+        publish(work, output, (CHAT_CONFIG,), [output / name for name in TOKENIZER_FILES])
+    return output / CHAT_CONFIG
