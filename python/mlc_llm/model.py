@@ -69,9 +69,7 @@ class Model:
             weights += [name, _as_readable(tensor)]
         native = load()
         pairs = self.config.to_native() + weights
-        if progress is not None:
-            pairs += ["progress", progress]
-        self.handle = native("model_create")(self.device, max_rows, *pairs)
+        self.handle = _create(native("model_create"), self.device, max_rows, pairs, progress)
         self._forward = native("model_forward")
         self._create_cache = native("cache_create")
         self._cache: Any = None
@@ -192,3 +190,30 @@ class Model:
         for sequence, ids in chunk:
             sequence._length += len(ids)  # noqa: SLF001
         return out
+
+
+def _create(
+    create: Callable[..., Any],
+    device: str,
+    max_rows: int,
+    pairs: list[Any],
+    progress: Progress | None,
+) -> Any:
+    """Make the native model. What `progress` raises comes back as it was: the FFI loses Ctrl-C."""
+    if progress is None:
+        return create(device, max_rows, *pairs)
+    raised: list[BaseException] = []
+
+    def report(name: str, done: int, total: int) -> None:
+        try:
+            progress(name, done, total)
+        except BaseException as error:
+            raised.append(error)
+            raise
+
+    try:
+        return create(device, max_rows, *pairs, "progress", report)
+    except Exception:
+        if raised:
+            raise raised[0] from None
+        raise

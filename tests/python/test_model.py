@@ -88,6 +88,16 @@ def test_progress_is_told_in_bytes(directory: Path) -> None:
     assert [told[0][0], told[-1][0]] == ["embed", ""]
 
 
+@pytest.mark.parametrize("error", [KeyboardInterrupt(), LookupError("no such window")])
+def test_what_progress_raises_comes_back(directory: Path, error: BaseException) -> None:
+    def fail(*_: object) -> None:
+        raise error
+
+    with pytest.raises(type(error)) as caught:
+        Model(load_model_dir(directory), progress=fail)
+    assert caught.value is error
+
+
 def test_dropped_sequences_free_their_pages(model: Model) -> None:
     model.logits(TOKENS)
     gc.collect()
