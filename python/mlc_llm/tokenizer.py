@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import contextmanager
 from os.path import commonprefix
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from mlc_llm.weights.files import resolve_inside
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
 _MAX_BYTES = 256 << 20  # several times the largest vocabulary published
 _REPLACEMENT = "\ufffd"
@@ -45,18 +46,24 @@ class Tokenizer:
         `add_special_tokens` adds what the model expects around a text, such as the token of its
         beginning; a rendered chat has these already. Special tokens written in `text` are
         taken for what they are, as transformers does. Raises ValueError for a text that UTF-8
-        cannot hold.
+        cannot hold, and where the tokenizer fails.
         """
         try:
             text.encode()
         except UnicodeEncodeError as error:  # half a pair, which stands for a byte of bad input
             raise ValueError(f"The text is not UTF-8, from character {error.start} on.") from None
-        ids: list[int] = self._tokenizer.encode(text, add_special_tokens=add_special_tokens).ids
+        with _no_panic("The model's tokenizer fails at this text"):
+            encoding = self._tokenizer.encode(text, add_special_tokens=add_special_tokens)
+        ids: list[int] = encoding.ids
         return ids
 
     def decode(self, ids: Sequence[int]) -> str:
-        """Return the text of `ids`, special tokens left out; what is no UTF-8 becomes U+FFFD."""
-        text: str = self._tokenizer.decode(list(ids), skip_special_tokens=True)
+        """Return the text of `ids`, special tokens left out; what is no UTF-8 becomes U+FFFD.
+
+        Raises ValueError where the tokenizer fails.
+        """
+        with _no_panic("The model's tokenizer fails at these tokens"):
+            text: str = self._tokenizer.decode(list(ids), skip_special_tokens=True)
         return text
 
     def token_bytes(self, token: int) -> bytes:
@@ -171,13 +178,20 @@ def _load(directory: Path) -> Any:
         )
     if path.stat().st_size > _MAX_BYTES:
         raise ValueError(f"{path} is larger than any tokenizer. Get the file again.")
-    try:
+    with _no_panic(f"{path} is no tokenizer", " Get the file again."):
         tokenizer = Library.from_file(str(path))
-    except BaseException as error:  # the library raises bare Exception, and panics beside that
-        if isinstance(error, (KeyboardInterrupt, SystemExit, MemoryError)):
-            raise
-        raise ValueError(f"{path} is no tokenizer: {error}. Get the file again.") from error
     # Left in the file by training: prompts are taken as they are, as transformers does.
     tokenizer.no_truncation()
     tokenizer.no_padding()
     return tokenizer
+
+
+@contextmanager
+def _no_panic(failure: str, remedy: str = "") -> Iterator[None]:
+    """Make a ValueError, which begins with `failure`, of whatever the library raises."""
+    try:
+        yield
+    except BaseException as error:  # the library raises bare Exception, and panics beside that
+        if isinstance(error, (KeyboardInterrupt, SystemExit, MemoryError)):
+            raise
+        raise ValueError(f"{failure}: {error}.{remedy}") from error

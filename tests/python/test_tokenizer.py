@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -58,6 +59,13 @@ def test_stream_gives_whole_characters_only(byte_level: Tokenizer, text: str, pr
     assert not any("\ufffd" in piece for piece in pieces) or "\ufffd" in text
 
 
+def load_with(directory: Path, setting: dict[str, Any]) -> Tokenizer:
+    write_tokenizer(directory)
+    file = directory / "tokenizer.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | setting))
+    return Tokenizer(directory)
+
+
 def test_continuation_keeps_its_leading_space(sentence_piece: Tokenizer) -> None:
     prompt, answer = [257, 258], [259, 258]
     assert "".join(stream(sentence_piece, answer, prompt)) == " time a"
@@ -98,10 +106,35 @@ def test_bytes_of_tokens(byte_level: Tokenizer, sentence_piece: Tokenizer) -> No
     ],
 )
 def test_text_is_neither_truncated_nor_padded(tmp_path: Path, setting: dict[str, Any]) -> None:
-    write_tokenizer(tmp_path)
-    file = tmp_path / "tokenizer.json"
-    file.write_text(json.dumps(json.loads(file.read_text()) | setting))
-    assert Tokenizer(tmp_path).encode("abc") == [97, 98, 99]
+    assert load_with(tmp_path, setting).encode("abc") == [97, 98, 99]
+
+
+@pytest.mark.parametrize(
+    ("setting", "use"),
+    [
+        (
+            {
+                "post_processor": {
+                    "type": "TemplateProcessing",
+                    "single": [{"SpecialToken": {"id": "", "type_id": 0}}],
+                    "pair": [{"Sequence": {"id": "B", "type_id": 0}}],
+                    "special_tokens": {},
+                }
+            },
+            lambda tokenizer: tokenizer.encode("a"),
+        ),
+        (
+            {"decoder": {"type": "Strip", "content": "a", "start": 0, "stop": 2}},
+            lambda tokenizer: tokenizer.decode([97]),
+        ),
+    ],
+)
+def test_panic_of_the_library_is_an_error(
+    tmp_path: Path, setting: dict[str, Any], use: Callable[[Tokenizer], object]
+) -> None:
+    tokenizer = load_with(tmp_path, setting)
+    with pytest.raises(ValueError, match="The model's tokenizer fails at th"):
+        use(tokenizer)
 
 
 def test_special_tokens_are_left_out_of_the_text(byte_level: Tokenizer) -> None:
