@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from contextlib import contextmanager
 from os.path import commonprefix
 from pathlib import Path
@@ -73,8 +74,8 @@ class Tokenizer:
             return b""
         if self._byte_of and all(character in self._byte_of for character in piece):
             return bytes(self._byte_of[character] for character in piece)
-        if len(piece) == len("<0x00>") and piece.startswith("<0x") and piece.endswith(">"):
-            return bytes.fromhex(piece[3:5])
+        if byte := re.fullmatch("<0x([0-9A-Fa-f]{2})>", piece):
+            return bytes.fromhex(byte[1])
         return piece.replace("▁", " ").encode()
 
     def _find_stop_tokens(self) -> tuple[int, ...]:

@@ -25,7 +25,7 @@ def byte_level(tmp_path_factory: pytest.TempPathFactory) -> Tokenizer:
 @pytest.fixture
 def sentence_piece(tmp_path: Path) -> Tokenizer:
     """As Llama 2 has it: a sign for spaces, bytes for what is not in the vocabulary."""
-    words = ["▁upon", "▁a", "▁time", "▁"]
+    words = ["▁upon", "▁a", "▁time", "▁", "<0xGG>"]
     vocabulary = {"<unk>": 0} | {f"<0x{byte:02X}>": 1 + byte for byte in range(256)}
     vocabulary |= {word: len(vocabulary) + i for i, word in enumerate(words)}
     library = Library(models.BPE(vocabulary, [], byte_fallback=True, unk_token="<unk>"))  # noqa: S106
@@ -88,6 +88,7 @@ def test_bytes_of_tokens(byte_level: Tokenizer, sentence_piece: Tokenizer) -> No
     assert byte_level.token_bytes(9999) == b""
     assert sentence_piece.token_bytes(1 + 0xE9) == b"\xe9"
     assert sentence_piece.token_bytes(257) == b" upon"
+    assert sentence_piece.token_bytes(261) == b"<0xGG>"
 
 
 @pytest.mark.parametrize(
