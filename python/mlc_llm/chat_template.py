@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 _MAX_TEMPLATE = 1 << 20  # characters
 _MAX_OUTPUT = 16 << 20
+_MAX_REASON = 300
 _NONE = (
     "{directory} has no chat template: neither chat_template.jinja nor a chat_template in "
     "tokenizer_config.json. The model continues texts: use `mlc_llm generate` or "
@@ -87,13 +88,12 @@ class ChatTemplate:
     """A compiled template. Raises ValueError when `source` is not one."""
 
     def __init__(self, source: str, special: Mapping[str, str]) -> None:
-        from jinja2.exceptions import TemplateError  # noqa: PLC0415 - only chats need it
-
         self._special = dict(special)
         try:
             self._template = _make_environment().from_string(source)
-        except (TemplateError, RecursionError) as error:
-            raise ValueError(f"The model's chat template is damaged: {error}.") from error
+        except Exception as error:  # Python's compiler, which Jinja calls, has its own
+            reason = str(error)[:_MAX_REASON].rstrip(".")
+            raise ValueError(f"The model's chat template is damaged: {reason}.") from error
 
     def render(
         self,
@@ -122,7 +122,7 @@ class ChatTemplate:
                 _check_length(length)
                 pieces.append(piece)
         except Exception as error:  # a template can raise anything that Python can
-            reason = str(error).rstrip(".")
+            reason = str(error)[:_MAX_REASON].rstrip(".")
             raise ValueError(
                 f"The model's chat template refuses these messages: {reason}."
             ) from error

@@ -56,9 +56,20 @@ def test_template_is_kept_in_its_sandbox(source: str, reason: str) -> None:
         render(source)
 
 
-def test_damaged_template_is_refused() -> None:
-    with pytest.raises(ValueError, match="template is damaged: "):
-        ChatTemplate("{% if", {})
+@pytest.mark.parametrize(
+    "source",
+    [
+        "{% if",
+        "{{ 1 | " + "x" * 999 + " }}",
+        # What Python's own compiler refuses.
+        "{% for i in [1] %}" * 21 + "{% endfor %}" * 21,
+        "{% if x %}" * 120 + "{% endif %}" * 120,
+    ],
+)
+def test_damaged_template_is_refused(source: str) -> None:
+    with pytest.raises(ValueError, match="template is damaged: ") as caught:
+        ChatTemplate(source, {})
+    assert len(str(caught.value)) < 400
 
 
 @pytest.mark.parametrize(
