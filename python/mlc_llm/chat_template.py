@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 _MAX_TEMPLATE = 1 << 20  # characters
 _MAX_OUTPUT = 16 << 20
 _MAX_REASON = 300
+_ABSENT = {"tools": None, "documents": None}  # defined by transformers whatever is given
 _NONE = (
     "{directory} has no chat template: neither chat_template.jinja nor a chat_template in "
     "tokenizer_config.json. The model continues texts: use `mlc_llm generate` or "
@@ -112,6 +113,7 @@ class ChatTemplate:
         try:
             for piece in self._template.generate(
                 **{
+                    **_ABSENT,
                     **self._special,
                     **_as_plain(variables),
                     "messages": _as_plain(messages),

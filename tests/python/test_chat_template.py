@@ -28,6 +28,7 @@ def render(source: str, **variables: Any) -> str:
         ("{{ strftime_now('%%') }}", "%"),
         ("{{ 'ab' * 2 }}{{ 3 * 4 }}", "abab12"),
         ("{{ add_generation_prompt }}{{ thinking }}", "Trueno"),
+        ("{{ tools is none and documents is none }}", "True"),
     ],
 )
 def test_template_has_what_templates_of_the_hub_use(source: str, expected: str) -> None:
