@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import secrets
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -89,7 +88,7 @@ def parse_options(
 
 
 def _is_number(value: Any) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
 def _number(name: str, value: Any) -> float:
@@ -122,10 +121,10 @@ def _logit_bias(value: Any, vocabulary: int) -> dict[int, float]:
     """Keys may be texts of digits: JSON knows no others."""
     try:
         bias = {int(token): weight for token, weight in dict(value or {}).items()}
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         bias = {-1: 0.0}
     for token, weight in bias.items():
-        if not 0 <= token < vocabulary or not _is_number(weight) or abs(weight) > _MAX_BIAS:
+        if not (0 <= token < vocabulary and _is_number(weight) and abs(weight) <= _MAX_BIAS):
             raise ValueError(
                 f"logit_bias must map tokens from 0 to {vocabulary - 1} to numbers from "
                 f"-{_MAX_BIAS} to {_MAX_BIAS}, and is {value!r}."

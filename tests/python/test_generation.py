@@ -71,6 +71,7 @@ def test_tokens_behind_a_stop_string_are_dropped(engine: MLCEngine) -> None:
     [
         ({"temperature": -0.1}, "temperature must be a number from 0 to 2, and is -0.1"),
         ({"temperature": math.nan}, "temperature must be"),
+        ({"temperature": 10**400}, "temperature must be"),
         ({"temperature": "hot"}, "temperature must be"),
         ({"temperature": True}, "temperature must be"),
         ({"top_p": 0}, "top_p must be a number above 0 and at most 1, and is 0"),
@@ -89,6 +90,9 @@ def test_tokens_behind_a_stop_string_are_dropped(engine: MLCEngine) -> None:
         ({"stop": 5}, "stop must be"),
         ({"logit_bias": {10: 1}}, "logit_bias must map tokens from 0 to 9"),
         ({"logit_bias": {1: 101}}, "to numbers from -100 to 100"),
+        ({"logit_bias": {1: 10**400}}, "logit_bias must map"),
+        ({"logit_bias": {1: math.nan}}, "logit_bias must map"),
+        ({"logit_bias": {math.inf: 1}}, "logit_bias must map"),
         ({"logit_bias": "x"}, "logit_bias must map"),
         ({"ignore_eos": 1}, "ignore_eos must be True or False"),
         ({"temprature": 1}, "no parameter 'temprature'; there are .*temperature"),
