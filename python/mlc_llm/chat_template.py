@@ -22,7 +22,8 @@ if TYPE_CHECKING:
 _MAX_TEMPLATE = 1 << 20  # characters
 _MAX_OUTPUT = 16 << 20
 _MAX_REASON = 300
-_ABSENT = {"tools": None, "documents": None}  # defined by transformers whatever is given
+# What transformers defines whatever is given.
+_DEFAULTS = {"tools": None, "documents": None, "add_generation_prompt": True}
 _NONE = (
     "{directory} has no chat template: neither chat_template.jinja nor a chat_template in "
     "tokenizer_config.json. The model continues texts: use `mlc_llm generate` or "
@@ -97,11 +98,7 @@ class ChatTemplate:
             raise ValueError(f"The model's chat template is damaged: {reason}.") from error
 
     def render(
-        self,
-        messages: Sequence[Mapping[str, Any]],
-        *,
-        add_generation_prompt: bool = True,
-        **variables: Any,
+        self, messages: Sequence[Mapping[str, Any]], variables: Mapping[str, Any] | None = None
     ) -> str:
         """Return the prompt of `messages`, each with a "role" and a "content".
 
@@ -112,12 +109,11 @@ class ChatTemplate:
         length = 0
         try:
             for piece in self._template.generate(
-                **{
-                    **_ABSENT,
+                {
+                    **_DEFAULTS,
                     **self._special,
-                    **_as_plain(variables),
+                    **_as_plain(variables or {}),
                     "messages": _as_plain(messages),
-                    "add_generation_prompt": add_generation_prompt,
                 }
             ):
                 length += len(piece)

@@ -67,7 +67,9 @@ class Core:
         self, messages: Messages, deliver: Callable[[Arrival], None], given: dict[str, Any]
     ) -> Running[ChatCompletion, ChatCompletionChunk]:
         """Queue a chat's requests."""
-        variables = given.pop("chat_template_kwargs", None) or {}
+        variables = given.pop("chat_template_kwargs", None)
+        if variables is not None and not isinstance(variables, Mapping):
+            raise ValueError(f"chat_template_kwargs must be a dict, and is {variables!r}.")
         if "max_completion_tokens" in given:
             given["max_tokens"] = given.pop("max_completion_tokens")
         logprobs = _flag("logprobs", given.pop("logprobs", None))
@@ -77,7 +79,7 @@ class Core:
             raise ValueError("top_logprobs needs logprobs=True.")
         else:
             given.pop("top_logprobs", None)
-        text = self._get_template().render(check_messages(messages), **variables)
+        text = self._get_template().render(check_messages(messages), variables)
         prompt = self.tokenizer.encode(text, add_special_tokens=False)
         running = self._start(ChatCall, prompt, (), deliver, given)
         running.call.logprobs = logprobs

@@ -12,7 +12,7 @@ HELLO = [{"role": "user", "content": 'Say "é" <now>'}]
 
 
 def render(source: str, **variables: Any) -> str:
-    return ChatTemplate(source, {"bos_token": "<s>"}).render(HELLO, **variables)
+    return ChatTemplate(source, {"bos_token": "<s>"}).render(HELLO, variables)
 
 
 @pytest.mark.parametrize(
@@ -33,6 +33,11 @@ def render(source: str, **variables: Any) -> str:
 )
 def test_template_has_what_templates_of_the_hub_use(source: str, expected: str) -> None:
     assert render(source, thinking="no") == expected
+
+
+def test_variables_may_have_any_names() -> None:
+    variables = {"self": 1, "messages": [], "add_generation_prompt": False}
+    assert render("{{ messages[0].role }}{{ add_generation_prompt }}", **variables) == "userFalse"
 
 
 @pytest.mark.parametrize(

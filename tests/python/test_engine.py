@@ -192,6 +192,12 @@ def test_wrong_request_is_refused(engine: MLCEngine, options: dict[str, Any], me
         engine.completions.create(**options)
 
 
+@pytest.mark.parametrize("variables", [[1], "x", 0])
+def test_variables_of_a_template_are_a_dict(engine: MLCEngine, variables: Any) -> None:
+    with pytest.raises(ValueError, match="chat_template_kwargs must be a dict"):
+        engine.chat.completions.create(messages=HELLO, chat_template_kwargs=variables)
+
+
 def test_top_logprobs_need_logprobs(engine: MLCEngine) -> None:
     with pytest.raises(ValueError, match="top_logprobs needs logprobs=True"):
         engine.chat.completions.create(messages=HELLO, top_logprobs=2)
