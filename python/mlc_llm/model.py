@@ -38,6 +38,7 @@ class Sequence:
 
     def __init__(self, free_pages: list[int]) -> None:
         self._length = 0
+        self._free_pages = free_pages  # the model's own list, by which it knows its sequences
         self._pages: list[int] = []
         # Pages go back when nobody holds the sequence any more.
         weakref.finalize(self, lambda pages: free_pages.extend(reversed(pages)), self._pages)
@@ -103,12 +104,14 @@ class Model:
         ``max_rows`` tokens at a time; the result of one does not depend on the others, nor, on the
         CPU, on how its tokens were shared out over calls: on Vulkan a token that comes alone is
         rounded otherwise than one among several. Raises ValueError, before anything is computed,
-        for a sequence that is given twice, for wrong tokens (see `logits`), and when the cache is
-        full.
+        for a sequence that is given twice or is another model's, for wrong tokens (see `logits`),
+        and when the cache is full.
         """
         sequences = [sequence for sequence, _ in batch]
         if len({id(sequence) for sequence in sequences}) != len(sequences):
             raise ValueError("A sequence can be extended only once in a batch.")
+        if any(sequence._free_pages is not self._free_pages for sequence in sequences):  # noqa: SLF001
+            raise ValueError("A sequence of another model cannot be extended by this one.")
         tokens = [self._check_tokens(sequence, ids) for sequence, ids in batch]
         with self._lock:
             for sequence, ids in zip(sequences, tokens, strict=True):

@@ -145,6 +145,13 @@ def test_a_sequence_twice_in_a_batch_is_refused(model: Model) -> None:
         model.extend([(sequence, [1]), (sequence, [2])])
 
 
+def test_a_sequence_of_another_model_is_refused(directory: Path, model: Model) -> None:
+    sequence = Model.load(directory).sequence()
+    with pytest.raises(ValueError, match="another model"):
+        model.extend([(sequence, [1])])
+    assert len(sequence) == 0
+
+
 @pytest.mark.parametrize("device", ["vulkan:99", "vulkan:", "vulkan:0x", "cuda", ""])
 def test_the_core_refuses_devices_that_are_not_there(device: str) -> None:
     with pytest.raises(ValueError, match="There is no device"):
