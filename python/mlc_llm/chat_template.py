@@ -38,8 +38,11 @@ def find_template(directory: Path, config: Mapping[str, Any]) -> str:
     the model in its place.
     """
     file = resolve_inside(directory, "chat_template.jinja", str(directory))
-    template: Any = file.read_text(encoding="utf-8") if file.is_file() else None
-    if template is None:
+    template: Any = None
+    if file.is_file():
+        with file.open(encoding="utf-8") as stream:
+            template = stream.read(_MAX_TEMPLATE + 1)
+    else:
         template = config.get("chat_template")
         named = template if isinstance(template, list) else []
         for item in named:
@@ -52,8 +55,8 @@ def find_template(directory: Path, config: Mapping[str, Any]) -> str:
         raise ValueError(_NONE.format(directory=directory))  # noqa: TRY004 - the model lacks it
     if len(template) > _MAX_TEMPLATE:
         raise ValueError(
-            f"The chat template of {directory} has {len(template)} characters; at most "
-            f"{_MAX_TEMPLATE} are allowed."
+            f"The chat template of {directory} has more than {_MAX_TEMPLATE} characters, which is "
+            "not allowed."
         )
     return template
 

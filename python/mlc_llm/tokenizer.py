@@ -9,12 +9,13 @@ from os.path import commonprefix
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from mlc_llm.models.json_file import MAX_CONFIG_BYTES
 from mlc_llm.weights.files import resolve_inside
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-_MAX_BYTES = 256 << 20  # several times the largest vocabulary published
+_MAX_TOKENIZER_BYTES = 256 << 20  # several times the largest vocabulary published
 _REPLACEMENT = "\ufffd"
 _CHARACTER_TOKENS = 4  # the longest UTF-8 sequence has four bytes, a token at least one
 _CONTEXT = 8  # tokens
@@ -151,7 +152,7 @@ def read_json(directory: Path, name: str) -> dict[str, Any]:
     path = resolve_inside(directory, name, str(directory))
     if not path.is_file():
         return {}
-    if path.stat().st_size > _MAX_BYTES:
+    if path.stat().st_size > MAX_CONFIG_BYTES:
         raise ValueError(f"{path} is larger than any such file. Get the file again.")
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
@@ -177,7 +178,7 @@ def _load(directory: Path) -> Any:
             f"There is no {path.name} in {path.parent}. Put the model's tokenizer.json there; "
             "`mlc_llm gen_config` copies it."
         )
-    if path.stat().st_size > _MAX_BYTES:
+    if path.stat().st_size > _MAX_TOKENIZER_BYTES:
         raise ValueError(f"{path} is larger than any tokenizer. Get the file again.")
     with _no_panic(f"{path} is no tokenizer", " Get the file again."):
         tokenizer = Library.from_file(str(path))

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import tracemalloc
 from pathlib import Path
 from typing import Any
 
@@ -121,8 +122,20 @@ def test_template_may_not_be_a_link_out_of_the_model(tmp_path: Path, name: str) 
 
 
 def test_giant_template_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="1048577 characters; at most 1048576"):
+    with pytest.raises(ValueError, match="more than 1048576 characters"):
         find_template(tmp_path, {"chat_template": "a" * ((1 << 20) + 1)})
+
+
+def test_giant_file_is_not_read_whole(tmp_path: Path) -> None:
+    with (tmp_path / "chat_template.jinja").open("wb") as file:
+        file.truncate(64 << 20)
+    tracemalloc.start()
+    try:
+        with pytest.raises(ValueError, match="more than 1048576 characters"):
+            find_template(tmp_path, {})
+        assert tracemalloc.get_traced_memory()[1] < 16 << 20
+    finally:
+        tracemalloc.stop()
 
 
 def test_parts_of_text_are_joined() -> None:

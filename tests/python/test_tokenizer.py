@@ -172,6 +172,14 @@ def test_damaged_file_is_named(
         Tokenizer(tmp_path)
 
 
+def test_giant_file_is_refused(tmp_path: Path) -> None:
+    write_tokenizer(tmp_path)
+    with (tmp_path / "tokenizer_config.json").open("wb") as file:
+        file.truncate((16 << 20) + 1)
+    with pytest.raises(ValueError, match=r"tokenizer_config\.json is larger than any such file"):
+        Tokenizer(tmp_path)
+
+
 def test_missing_tokenizer_is_explained(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"no tokenizer\.json in .*gen_config"):
         Tokenizer(tmp_path)
