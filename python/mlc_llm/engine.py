@@ -37,6 +37,10 @@ class BaseEngine:
         """How many tokens the model knows."""
         return self._core.model.config.vocab
 
+    def check_chat(self) -> None:
+        """Raise ValueError where the model has no chat template, or a damaged one."""
+        self._core._get_template()  # noqa: SLF001
+
     def last_work(self, context: int) -> Work:
         """Return what the last step took, which decoded a token after `context` others."""
         return last_work(self._core.model, context)

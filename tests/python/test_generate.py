@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -102,6 +103,21 @@ def test_chat_answers_lines_of_a_pipe(tiny_model: Path) -> None:
     assert "answer 12 tokens" in done.stderr or "answer" in done.stderr
     assert "The conversation is forgotten." in done.stderr
     assert "/reset" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("template", "message"),
+    [(None, "has no chat template"), ("{% if", "The model's chat template is damaged")],
+)
+def test_chat_without_a_template_ends_before_the_first_message(
+    tiny_model: Path, tmp_path: Path, template: str | None, message: str
+) -> None:
+    model = shutil.copytree(tiny_model, tmp_path / "model")
+    file = model / "tokenizer_config.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"chat_template": template}))
+    done = run("chat", model, text="")
+    assert done.returncode == 1
+    assert message in done.stderr
 
 
 def test_chat_remembers(tiny_model: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -37,6 +37,7 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 def run(args: argparse.Namespace) -> int:
     """Read lines and answer each until the input ends."""
     with load_engine(args) as engine:
+        engine.check_chat()
         conversation = Conversation(engine, args.system, sampling(args))
         if sys.stdin.isatty():
             with contextlib.suppress(ImportError):  # Windows' console is one by itself
