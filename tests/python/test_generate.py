@@ -120,6 +120,13 @@ def test_chat_without_a_template_ends_before_the_first_message(
     assert message in done.stderr
 
 
+def test_chat_of_a_pipe_fails_where_a_message_is_not_answered(tiny_model: Path) -> None:
+    done = run("chat", tiny_model, "--max-tokens", "3", text="long " * 600 + "\nHello\n")
+    assert done.returncode == 1
+    assert "the context is 512" in done.stderr
+    assert len(done.stdout.splitlines()) == 1  # the other one was
+
+
 def test_chat_remembers(tiny_model: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with MLCEngine(tiny_model) as engine:
         talk = Conversation(engine, "Be short.", {"max_tokens": 3})

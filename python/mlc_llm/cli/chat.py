@@ -35,11 +35,12 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 
 
 def run(args: argparse.Namespace) -> int:
-    """Read lines and answer each until the input ends."""
+    """Read lines and answer each until the input ends; 1 when one of a pipe was not answered."""
+    terminal = sys.stdin.isatty()
     with load_engine(args) as engine:
         engine.check_chat()
         conversation = Conversation(engine, args.system, sampling(args))
-        if sys.stdin.isatty():
+        if terminal:
             with contextlib.suppress(ImportError):  # Windows' console is one by itself
                 import readline  # noqa: F401, PLC0415 - makes input() a line editor
 
@@ -47,7 +48,7 @@ def run(args: argparse.Namespace) -> int:
         while (line := _read_line()) is not None:
             if not conversation.take(line.strip()):
                 break
-    return 0
+    return 1 if conversation.failed and not terminal else 0
 
 
 def _read_line() -> str | None:
@@ -68,7 +69,10 @@ def _read_line() -> str | None:
 
 
 class Conversation:
-    """Messages so far, and what was used for the last answer."""
+    """Messages so far, and what was used for the last answer.
+
+    `failed` is whether a message could not be answered.
+    """
 
     def __init__(self, engine: MLCEngine, system: str | None, options: dict[str, Any]) -> None:
         self._engine = engine
@@ -76,6 +80,7 @@ class Conversation:
         self._start = [{"role": "system", "content": system}] if system else []
         self._messages = list(self._start)
         self._usage: Usage | None = None
+        self.failed = False
 
     def take(self, line: str) -> bool:
         """Do what `line` says, a command or a message. Return False when it ends the chat."""
@@ -112,6 +117,7 @@ class Conversation:
             print(" [stopped]", end="", file=sys.stderr, flush=True)
         except ValueError as error:
             self._messages.pop()
+            self.failed = True
             print(f"mlc_llm: {error}", file=sys.stderr)
             return
         print(flush=True)
