@@ -175,11 +175,12 @@ def test_ctrl_c_stops_the_answer_and_not_the_chat(
         assert capsys.readouterr().out.endswith("\n")
 
 
-def test_ctrl_c_elsewhere_ends_with_130(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("place", ["import_module", "generate.load_engine"])
+def test_ctrl_c_elsewhere_ends_with_130(monkeypatch: pytest.MonkeyPatch, place: str) -> None:
     def interrupt(_: object) -> int:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("mlc_llm.cli.generate.load_engine", interrupt)
+    monkeypatch.setattr(f"mlc_llm.cli.{place}", interrupt)
     assert cli.main(["generate", "any", "--prompt", "a"]) == 130
 
 

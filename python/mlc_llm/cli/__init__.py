@@ -25,9 +25,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     if sys.platform == "win32":
         _speak_utf8()
     _open_closed_streams()
-    parser = _make_parser()
-    args = parser.parse_args(argv)
     try:
+        parser = _make_parser()
+        args = parser.parse_args(argv)
         if args.version:
             return _print_version()
         if not hasattr(args, "run"):
