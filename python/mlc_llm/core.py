@@ -17,7 +17,7 @@ from mlc_llm.placement import find_placements
 from mlc_llm.plan import Plan, place
 from mlc_llm.protocol import ChatCompletion, ChatCompletionChunk, Completion
 from mlc_llm.responses import Arrival, Call, ChatCall, Chunk, TextCall, Whole
-from mlc_llm.sampling import parse_options
+from mlc_llm.sampling import CHAT, MAX_LOGPROBS, TEXT, check_names, check_whole, parse_options
 from mlc_llm.streams import Running
 from mlc_llm.tokenizer import Tokenizer
 from mlc_llm.weights import load_model_dir
@@ -72,6 +72,7 @@ class Core:
             raise ValueError(f"chat_template_kwargs must be a dict, and is {variables!r}.")
         if "max_completion_tokens" in given:
             given["max_tokens"] = given.pop("max_completion_tokens")
+        check_names(given, CHAT)
         logprobs = _flag("logprobs", given.pop("logprobs", None))
         if logprobs:
             given["top_logprobs"] = given.get("top_logprobs") or 0
@@ -89,8 +90,14 @@ class Core:
         self, prompt: str | Sequence[int], deliver: Callable[[Arrival], None], given: dict[str, Any]
     ) -> Running[Completion, Completion]:
         """Queue a completion's requests."""
+        check_names(given, TEXT)
         logprobs = given.pop("logprobs", None)
-        given["top_logprobs"] = logprobs
+        if logprobs is not None:
+            given["top_logprobs"] = check_whole("logprobs", logprobs, 0, MAX_LOGPROBS)
+        if not isinstance(prompt, Sequence):
+            raise ValueError(  # noqa: TRY004 - one kind of error for every parameter
+                f"prompt must be a text or a list of tokens, and is {prompt!r}."
+            )
         tokens = self.tokenizer.encode(prompt) if isinstance(prompt, str) else list(prompt)
         running = self._start(TextCall, tokens, tokens, deliver, given)
         running.call.logprobs = logprobs is not None

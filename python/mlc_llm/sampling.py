@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
 _SEEDS = 1 << 64
 _INT32 = (1 << 31) - 1
+MAX_LOGPROBS = 20
 # Name: (lowest, highest, default, may be the lowest). OpenAI's, and what MLC has beside them.
 _NUMBERS: dict[str, tuple[float, float, float, bool]] = {
     "temperature": (0, 2, 1, True),
@@ -25,9 +26,13 @@ _WHOLE: dict[str, tuple[int, int, int | None]] = {
     "top_k": (0, _INT32, 0),
     "n": (1, 128, 1),
     "seed": (-(_SEEDS >> 1), _SEEDS - 1, None),
-    "top_logprobs": (0, 20, None),
+    "top_logprobs": (0, MAX_LOGPROBS, None),
 }
 _MAX_BIAS = 100
+_OPTIONS = {*_NUMBERS, *_WHOLE, "stop", "logit_bias", "ignore_eos"}
+# What completions take, and chats: there `logprobs` is a switch.
+TEXT = _OPTIONS - {"top_logprobs"} | {"logprobs", "model", "stream", "stream_options", "user"}
+CHAT = TEXT | {"top_logprobs", "max_completion_tokens", "chat_template_kwargs"}
 
 
 @dataclass(frozen=True)
@@ -54,18 +59,21 @@ class Options:
         return (self.seed + choice * 0x9E3779B97F4A7C15) % _SEEDS
 
 
+def check_names(given: Iterable[str], known: set[str]) -> None:
+    """Raise ValueError for a parameter that is not `known`, and list those that are."""
+    if unknown := sorted(set(given) - known):
+        raise ValueError(
+            f"There is no parameter {unknown[0]!r}; there are {', '.join(sorted(known))}."
+        )
+
+
 def parse_options(
     given: Mapping[str, Any], defaults: Mapping[str, Any], vocabulary: int
 ) -> Options:
     """Check `given` and fill in `defaults` (a model's own) for what is absent or None.
 
-    Raises ValueError, naming the parameter and its range, and for an unknown parameter.
+    Raises ValueError, naming the parameter and its range.
     """
-    known = {*_NUMBERS, *_WHOLE, "stop", "logit_bias", "ignore_eos"}
-    if unknown := sorted(set(given) - known):
-        raise ValueError(
-            f"There is no parameter {unknown[0]!r}; there are {', '.join(sorted(known))}."
-        )
     values = {name: value for name, value in given.items() if value is not None}
     usual = {name: defaults[name] for name in _NUMBERS if defaults.get(name) is not None}
     numbers: dict[str, Any] = {name: _number(name, (usual | values).get(name)) for name in _NUMBERS}
@@ -103,8 +111,11 @@ def _number(name: str, value: Any) -> float:
 
 def _whole(name: str, value: Any) -> Any:
     low, high, default = _WHOLE[name]
-    if value is None:
-        return default
+    return default if value is None else check_whole(name, value, low, high)
+
+
+def check_whole(name: str, value: Any, low: int, high: int) -> int:
+    """Return `value`. Raises ValueError, naming the parameter and its range."""
     if not isinstance(value, int) or isinstance(value, bool) or not low <= value <= high:
         raise ValueError(f"{name} must be a whole number from {low} to {high}, and is {value!r}.")
     return value

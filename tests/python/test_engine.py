@@ -184,7 +184,11 @@ def test_prompt_that_is_too_long_is_refused_with_numbers(engine: MLCEngine) -> N
         ({"prompt": [99999]}, "tokens are 0 to"),
         ({"prompt": "a", "temperature": 3}, "temperature must be"),
         ({"prompt": "a", "stream_options": {"usage": True}}, "stream_options may hold"),
-        ({"prompt": "a", "wrong": 1}, "no parameter 'wrong'"),
+        ({"prompt": None}, "prompt must be a text or a list of tokens, and is None"),
+        ({"prompt": "a", "logprobs": 21}, "^logprobs must be a whole number from 0 to 20"),
+        ({"prompt": "a", "logprobs": False}, "^logprobs must be a whole number"),
+        ({"prompt": "a", "top_logprobs": 2}, "no parameter 'top_logprobs'; there are .*logprobs"),
+        ({"prompt": "a", "wrong": 1}, "'wrong'; there are .*stream, stream_options, temperature"),
     ],
 )
 def test_wrong_request_is_refused(engine: MLCEngine, options: dict[str, Any], message: str) -> None:
@@ -201,6 +205,19 @@ def test_variables_of_a_template_are_a_dict(engine: MLCEngine, variables: Any) -
 def test_top_logprobs_need_logprobs(engine: MLCEngine) -> None:
     with pytest.raises(ValueError, match="top_logprobs needs logprobs=True"):
         engine.chat.completions.create(messages=HELLO, top_logprobs=2)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"logprobs": True, "top_logprobs": 21}, "^top_logprobs must be a whole number"),
+        ({"logprobs": 2}, "^logprobs must be True or False, and is 2"),
+        ({"wrong": 1}, "'wrong'; there are chat_template_kwargs, .*logprobs, max_completion_to"),
+    ],
+)
+def test_wrong_chat_is_refused(engine: MLCEngine, options: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        engine.chat.completions.create(messages=HELLO, **options)
 
 
 def test_closing_a_stream_ends_its_request(tiny_model: Path) -> None:
