@@ -149,10 +149,13 @@ class Core:
                 raise ValueError(f"The prompt's tokens are 0 to {vocabulary - 1}, not {token!r}.")
         room = self.plan.context - len(prompt)
         if room < 1:
+            known = self._known_context
+            more = f"or make the engine with a larger max_context (the model knows {known})"
+            if self.plan.context == known:
+                more = "as this is all that the model knows"
             raise ValueError(
                 f"The prompt has {len(prompt)} tokens, and the context is {self.plan.context}, at "
-                "least one of them for the answer: shorten the prompt, or make the engine with a "
-                f"larger max_context (the model knows {self._known_context})."
+                f"least one of them for the answer: shorten the prompt, {more}."
             )
         return room
 

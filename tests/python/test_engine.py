@@ -171,8 +171,21 @@ def test_logit_bias_bans_and_forces(engine: MLCEngine, learnt: str) -> None:
     assert forced.choices[0].token_ids == [5]
 
 
-def test_prompt_that_is_too_long_is_refused_with_numbers(engine: MLCEngine) -> None:
-    with pytest.raises(ValueError, match=r"prompt has 600 tokens, and the context is 512"):
+@pytest.mark.parametrize(
+    ("context", "cure"),
+    [
+        (512, r"shorten the prompt, as this is all that the model knows\."),
+        (64, r"or make the engine with a larger max_context \(the model knows 512\)"),
+    ],
+)
+def test_prompt_that_is_too_long_is_refused_with_numbers(
+    tiny_model: Path, context: int, cure: str
+) -> None:
+    numbers = f"prompt has 600 tokens, and the context is {context}, "
+    with (
+        MLCEngine(tiny_model, max_context=context) as engine,
+        pytest.raises(ValueError, match=numbers + ".*" + cure),
+    ):
         engine.completions.create(prompt=[5] * 600)
 
 
