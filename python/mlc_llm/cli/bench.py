@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from mlc_llm.cli.options import add_model, load_engine
+from mlc_llm.cli.options import add_model, load_engine, positive
 from mlc_llm.memory import peak_memory
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         ("--rounds", 3, "the best one counts"),
     ):
         text = f"{what} (default: {default})"
-        parser.add_argument(name, type=int, default=default, metavar="N", help=text)
+        parser.add_argument(name, type=positive, default=default, metavar="N", help=text)
     parser.add_argument(
         "--explain", action="store_true", help="also show what a decoded token takes, and its limit"
     )
@@ -46,10 +46,6 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 
 def run(args: argparse.Namespace) -> int:
     """Measure and print."""
-    for name in ("prefill", "decode", "rounds"):
-        if getattr(args, name) < 1:
-            print(f"mlc_llm: --{name} must be at least 1.", file=sys.stderr)
-            return 2
     from mlc_llm.work import copy_bandwidth  # noqa: PLC0415 - imports NumPy
 
     with load_engine(args) as engine:

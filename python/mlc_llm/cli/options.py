@@ -35,9 +35,16 @@ def add_model(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--device", default="auto", metavar="ID", help="auto, cpu or vulkan[:i] (default: auto)"
     )
-    parser.add_argument(
-        "--max-context", type=int, metavar="N", help="tokens of prompt and answer (default: all)"
-    )
+    text = "tokens of prompt and answer (default: all)"
+    parser.add_argument("--max-context", type=positive, metavar="N", help=text)
+
+
+def positive(text: str) -> int:
+    """Read a whole number from 1; argparse calls it by this function's name."""
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"must be at least 1, and is {value}.")
+    return value
 
 
 def add_sampling(parser: argparse.ArgumentParser) -> None:
