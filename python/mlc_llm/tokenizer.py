@@ -156,7 +156,9 @@ def read_json(directory: Path, name: str) -> dict[str, Any]:
         raise ValueError(f"{path} is larger than any such file. Get the file again.")
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, RecursionError, OSError) as error:
+    except OSError as error:
+        raise ValueError(f"{path} cannot be read: {error.strerror}.") from error
+    except (ValueError, RecursionError) as error:
         raise ValueError(f"{path} cannot be read: {error}. Get the file again.") from error
     if not isinstance(content, dict):
         raise ValueError(  # noqa: TRY004 - of the file, not of a caller's type
@@ -173,7 +175,12 @@ def _load(directory: Path) -> Any:
     from tokenizers import Tokenizer as Library  # noqa: PLC0415 - loaded when a model is
 
     path = resolve_inside(directory, "tokenizer.json", str(directory))
-    if not path.is_file():
+    if path.is_file():
+        try:
+            path.open("rb").close()
+        except OSError as error:  # the library does not tell it from a damaged file
+            raise ValueError(f"{path} cannot be read: {error.strerror}.") from error
+    else:
         raise ValueError(
             f"There is no {path.name} in {path.parent}. Put the model's tokenizer.json there; "
             "`mlc_llm gen_config` copies it."

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -72,6 +74,26 @@ def test_failure_is_told_in_one_line(
     last = captured.err.splitlines()[-1]
     assert last.startswith("mlc_llm: ")
     assert message in last
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["mlc-chat-config.json", "params_shard_0.bin", "tokenizer.json", "tokenizer_config.json"],
+)
+def test_a_file_that_may_not_be_read_is_not_called_damaged(
+    tiny_model: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], name: str
+) -> None:
+    open_any = Path.open
+
+    def refuse(path: Path, *how: Any, **more: Any) -> Any:
+        if path.name == name:
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+        return open_any(path, *how, **more)
+
+    monkeypatch.setattr(Path, "open", refuse)
+    assert cli.main(["generate", str(tiny_model), "--prompt", "a", "--max-tokens", "1"]) == 1
+    reason = f"mlc_llm: {tiny_model / name} cannot be read: Permission denied."
+    assert capsys.readouterr().err.splitlines() == [reason]
 
 
 @pytest.mark.parametrize("command", ["generate", "chat"])

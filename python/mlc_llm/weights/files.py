@@ -53,7 +53,8 @@ def map_file(path: Path) -> mmap.mmap:
         with path.open("rb") as file:
             return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY)
     except (OSError, ValueError) as error:
-        raise FormatError(f"{path} cannot be mapped into memory: {error}.") from None
+        reason = error.strerror if isinstance(error, OSError) else str(error)
+        raise FormatError(f"{path} cannot be read: {reason}.") from None
 
 
 def widen_bfloat16(halves: NDArray[Any]) -> NDArray[np.float32]:
