@@ -162,7 +162,7 @@ def test_chat_remembers(tiny_model: Path, capsys: pytest.CaptureFixture[str]) ->
             ("user", "Hello"),
             ("assistant", said),
         ]
-        assert talk.take("x" * 5000)  # too long: told, and taken back
+        assert talk.take("x" * 5000)  # too long: told, and forgotten
         assert "the context is" in capsys.readouterr().err
         assert len(talk._messages) == 3
         assert talk.take("/reset")

@@ -98,12 +98,13 @@ class Conversation:
         return True
 
     def _answer(self, line: str) -> None:
-        """Print the answer as it comes. A message that cannot be answered is taken back."""
-        self._messages.append({"role": "user", "content": line})
+        """Print the answer as it comes. A message that cannot be answered is forgotten."""
+        messages = [*self._messages, {"role": "user", "content": line}]
         said = ""
         try:
+            self._engine.tokenizer.encode(line)  # tells where in the line it is not UTF-8
             with self._engine.chat.completions.create(
-                messages=self._messages,
+                messages=messages,
                 stream=True,
                 stream_options={"include_usage": True},
                 **self._options,
@@ -116,12 +117,11 @@ class Conversation:
         except KeyboardInterrupt:
             print(" [stopped]", end="", file=sys.stderr, flush=True)
         except ValueError as error:
-            self._messages.pop()
             self.failed = True
             print(f"mlc_llm: {error}", file=sys.stderr)
             return
         print(flush=True)
-        self._messages.append({"role": "assistant", "content": said})
+        self._messages = [*messages, {"role": "assistant", "content": said}]
 
 
 def _format(usage: Usage | None) -> str:
