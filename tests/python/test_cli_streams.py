@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import subprocess
 import sys
 from pathlib import Path
@@ -9,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from mlc_llm import cli
+from mlc_llm.cli import progress
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="no POSIX shell")
 
@@ -59,3 +61,25 @@ def test_text_that_is_not_utf8_is_refused(tiny_model: Path, command: str) -> Non
     assert done.returncode == 1
     assert "Traceback" not in done.stderr
     assert done.stderr.splitlines()[-1] == "mlc_llm: The text is not UTF-8, from character 2 on."
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.mark.parametrize(
+    ("term", "shown"),
+    [("xterm", f"\r\33[K[{'#' * 15}{'-' * 15}]  50% a\r\33[K"), ("dumb", "")],
+)
+def test_a_bar_leaves_nothing_behind(
+    monkeypatch: pytest.MonkeyPatch, term: str, shown: str
+) -> None:
+    monkeypatch.setattr(progress, "_INTERVAL", 0)
+    terminal = Terminal()
+    monkeypatch.setattr(sys, "stderr", terminal)
+    monkeypatch.setenv("TERM", term)
+    bar = progress.Bar()
+    bar.update("a", 1, 2)
+    bar.close()
+    assert terminal.getvalue() == shown
