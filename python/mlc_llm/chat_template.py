@@ -3,7 +3,7 @@
 The environment is that of transformers (``utils/chat_template_utils.py``): what templates
 on the hub are written for. A template is a stranger's code: it sees plain data only and can neither
 read files nor reach Python; products, powers and the whole output are bounded. It can still waste
-time, as the model's own files can in other ways.
+time and memory, as the model's own files can in other ways.
 """
 
 from __future__ import annotations

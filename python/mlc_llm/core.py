@@ -80,7 +80,7 @@ class Core:
             raise ValueError("top_logprobs needs logprobs=True.")
         else:
             given.pop("top_logprobs", None)
-        text = self._get_template().render(check_messages(messages), variables)
+        text = self.get_template().render(check_messages(messages), variables)
         prompt = self.tokenizer.encode(text, add_special_tokens=False)
         running = self._start(ChatCall, prompt, (), deliver, given)
         running.call.logprobs = logprobs
@@ -162,7 +162,8 @@ class Core:
     def _stop_tokens(self, vocabulary: int) -> tuple[int, ...]:
         return tuple(token for token in self.tokenizer.stop_tokens if token < vocabulary)
 
-    def _get_template(self) -> ChatTemplate:
+    def get_template(self) -> ChatTemplate:
+        """Return the model's template. Raises ValueError where it has none, or a damaged one."""
         if self._template is None:
             source = find_template(self._directory, self.tokenizer.config)
             self._template = ChatTemplate(source, self.tokenizer.special)

@@ -39,7 +39,7 @@ class BaseEngine:
 
     def check_chat(self) -> None:
         """Raise ValueError where the model has no chat template, or a damaged one."""
-        self._core._get_template()  # noqa: SLF001
+        self._core.get_template()
 
     def last_work(self, context: int) -> Work:
         """Return what the last step took, which decoded a token after `context` others."""
