@@ -56,8 +56,10 @@ def test_an_error_names_the_file_first(tmp_path: Path, capsys: pytest.CaptureFix
 
 
 @pytest.mark.parametrize("command", ["chat", "generate"])
-def test_text_that_is_not_utf8_is_refused(tiny_model: Path, command: str) -> None:
-    done = run(f"printf 'ab\\377' | $MLC {command} $MODEL", tiny_model)
+@pytest.mark.parametrize("errors", ["strict", "surrogateescape"])  # Python's choice by the locale
+def test_text_that_is_not_utf8_is_refused(tiny_model: Path, errors: str, command: str) -> None:
+    encoding = f"PYTHONIOENCODING=utf-8:{errors}"
+    done = run(f"printf 'ab\\377' | {encoding} $MLC {command} $MODEL", tiny_model)
     assert done.returncode == 1
     assert "Traceback" not in done.stderr
     assert done.stderr.splitlines()[-1] == "mlc_llm: The text is not UTF-8, from character 2 on."

@@ -22,8 +22,7 @@ _INTERRUPTED = 130
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit code."""
-    if sys.platform == "win32":
-        _speak_utf8()
+    _set_encodings()
     _open_closed_streams()
     try:
         parser = _make_parser()
@@ -46,11 +45,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     return code
 
 
-def _speak_utf8() -> None:
-    """Read and write UTF-8 in pipes and files: Windows' code pages lack most of what models say."""
+def _set_encodings() -> None:
+    """Read and write UTF-8 in pipes and files: Windows' code pages lack most of what models say.
+
+    What is not UTF-8 is read nevertheless: where in a text it is, is told when that text is used.
+    """
     for stream in (sys.stdin, sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
+        if isinstance(stream, io.TextIOWrapper) and sys.platform == "win32":
             stream.reconfigure(encoding="utf-8")
+    if isinstance(sys.stdin, io.TextIOWrapper):
+        sys.stdin.reconfigure(errors="surrogateescape")
 
 
 def _open_closed_streams() -> None:
