@@ -185,8 +185,7 @@ void Attention::RecordOnes(Recorder& recorder, const AttentionSpec& spec,
 void Attention::RecordPrompt(Recorder& recorder, const AttentionSpec& spec,
                              const DeviceKvCache& cache, const Step& step, const RowRange& range,
                              const Slice& qkv, const Slice* out, const Count& count) const {
-  // Mesa's software driver ends loops after 65535 rounds in all: the more lanes, the fewer each
-  // has.
+  // Mesa's software driver ends loops after 65535 rounds in all. With more lanes each has fewer.
   const std::uint32_t lanes = device_.software() ? 128 : 64;
   const bool norms = spec.q_norm != nullptr;
   const Slice& frequencies = SliceOf(*spec.inverse_frequencies);
