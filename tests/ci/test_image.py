@@ -154,8 +154,9 @@ def test_second_push_says_that_it_is_there(
 @pytest.mark.container
 def test_next_commit_moves_dev_and_no_branch_does(registry: Registry) -> None:
     first = registry.push(FIRST)
-    registry.push(SECOND, ref="refs/pull/1/merge")
-    assert first.endswith(registry.digest("dev"))
+    for ref in ("refs/pull/1/merge", "refs/heads/main2", "refs/tags/v1.0.0"):
+        registry.push(SECOND, ref=ref)
+        assert first.endswith(registry.digest("dev"))
     second = registry.push(SECOND)
     assert second.endswith(registry.digest("dev"))
     assert first.endswith(registry.digest(f"sha-{FIRST.commit}"))
