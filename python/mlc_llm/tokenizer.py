@@ -9,13 +9,12 @@ from os.path import commonprefix
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mlc_llm.models.json_file import MAX_CONFIG_BYTES
+from mlc_llm.models.json_file import MAX_CONFIG_BYTES, MAX_TOKENIZER_BYTES
 from mlc_llm.weights.files import resolve_inside
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-_MAX_TOKENIZER_BYTES = 256 << 20  # several times the largest vocabulary published
 _REPLACEMENT = "\ufffd"
 _CHARACTER_TOKENS = 4  # the longest UTF-8 sequence has four bytes, a token at least one
 _CONTEXT = 8  # tokens
@@ -185,7 +184,7 @@ def _load(directory: Path) -> Any:
             f"There is no {path.name} in {path.parent}. Put the model's tokenizer.json there; "
             "`mlc_llm gen_config` copies it."
         )
-    if path.stat().st_size > _MAX_TOKENIZER_BYTES:
+    if path.stat().st_size > MAX_TOKENIZER_BYTES:
         raise ValueError(f"{path} is larger than any tokenizer. Get the file again.")
     with _no_panic(f"{path} is no tokenizer", " Get the file again."):
         tokenizer = Library.from_file(str(path))

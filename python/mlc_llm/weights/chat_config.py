@@ -10,7 +10,7 @@ from typing import Any
 from mlc_llm.models import ModelConfig, from_hf, parse_fields
 from mlc_llm.models.errors import FormatError
 from mlc_llm.models.fields import Fields
-from mlc_llm.models.json_file import read_json_object
+from mlc_llm.models.json_file import MAX_TOKENIZER_BYTES, read_json_object
 from mlc_llm.quantization import get_quantization
 from mlc_llm.weights.files import resolve_inside
 from mlc_llm.weights.load import CHAT_CONFIG
@@ -30,7 +30,6 @@ TOKENIZER_FILES = (
 )
 NO_TEMPLATE = "LM"  # MLC's name of it
 
-_MAX_TOKENIZER_BYTES = 256 << 20
 _PARTIAL = ".gen_config-"
 _MAX_PREFILL = 8192
 _KEPT = (
@@ -121,7 +120,7 @@ def _describe_tokenizer(source: Path) -> tuple[dict[str, Any], int]:
             f"{source} has no tokenizer.json. Make one with transformers: "
             "AutoTokenizer.from_pretrained(DIRECTORY).save_pretrained(DIRECTORY)."
         )
-    tokenizer = read_json_object(path, _MAX_TOKENIZER_BYTES)
+    tokenizer = read_json_object(path, MAX_TOKENIZER_BYTES)
     model = tokenizer.get("model")
     vocab = model.get("vocab") if isinstance(model, dict) else None
     added = tokenizer.get("added_tokens") or []
