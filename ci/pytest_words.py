@@ -1,11 +1,15 @@
-"""The words behind `--` of the sessions that hand them to pytest."""
+"""The sessions that hand the words behind `--` to pytest: what they check, and how they run it."""
 
 from __future__ import annotations
 
 import argparse
+import sys
+from collections.abc import Mapping
 
 from ci.errors import UsageError
+from ci.failed_tests import PLUGIN, failed_in_pytest
 from ci.paths import ROOT
+from ci.process import call_step
 
 
 def check_words(arguments: list[str], session: str, description: str | None, epilog: str) -> None:
@@ -23,3 +27,9 @@ def check_words(arguments: list[str], session: str, description: str | None, epi
         file, _, _ = word.partition("::")
         if file.endswith(".py") and not file.startswith("-") and not (ROOT / file).is_file():
             raise UsageError(f"there is no {file}.", hint="Name it from the top of the checkout.")
+
+
+def run_pytest(words: list[str], env: Mapping[str, str]) -> None:
+    """Run pytest here with `words`; raise FactoryError, with the tests that failed, if any did."""
+    command = [sys.executable, "-m", "pytest", *PLUGIN, *words]
+    call_step("pytest", command, env, failed=failed_in_pytest)

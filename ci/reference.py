@@ -7,10 +7,9 @@ import sys
 
 from ci import shell
 from ci.errors import UsageError
-from ci.failed_tests import PLUGIN, failed_in_pytest
 from ci.paths import WHEELHOUSE
 from ci.process import call_step
-from ci.pytest_words import check_words
+from ci.pytest_words import check_words, run_pytest
 from ci.session import run_session
 
 FILES = ("tests/python/test_linear.py", "tests/python/test_transformers.py")
@@ -29,8 +28,7 @@ def main(arguments: list[str]) -> int:
     env = shell.without_wish(os.environ)
     print("Installing the wheel, torch and transformers ...", flush=True)
     call_step("install", [sys.executable, "-m", "pip", "install", "--quiet", *PEERS, wheel], env)
-    pytest = [sys.executable, "-m", "pytest", *PLUGIN, *FILES, "-k", "torch or transformers"]
-    call_step("pytest", [*pytest, *arguments], env, failed=failed_in_pytest)
+    run_pytest([*FILES, "-k", "torch or transformers", *arguments], env)
     return 0
 
 

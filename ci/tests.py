@@ -12,11 +12,11 @@ import uv
 
 from ci import shell
 from ci.engines import check_host
-from ci.failed_tests import PLUGIN, failed_in_ctest, failed_in_pytest
+from ci.failed_tests import failed_in_ctest
 from ci.lanes import DEFAULT_LANE, load_lanes
 from ci.paths import LOCKS, ROOT, WORK
 from ci.process import call_step, run_logged
-from ci.pytest_words import check_words
+from ci.pytest_words import check_words, run_pytest
 from ci.record import SEED
 from ci.session import run_session
 from ci.toolchain import CMAKE_FILE, command_env, ensure_toolchain, toolchain_env
@@ -75,8 +75,7 @@ def main(arguments: list[str]) -> int:
     install = [uv.find_uv_bin(), "pip", "install", "--quiet", "--python", sys.executable]
     call_step("install", [*install, "--require-hashes", "-r", LOCKS / "smoke-newest.txt"], env)
     call_step("install", [*install, "--no-deps", "--reinstall", wheel], env)
-    pytest = [sys.executable, "-m", "pytest", *PLUGIN, f"--hypothesis-seed={seed}"]
-    call_step("pytest", [*pytest, *arguments], env, failed=failed_in_pytest)
+    run_pytest([f"--hypothesis-seed={seed}", *arguments], env)
     return 0
 
 
