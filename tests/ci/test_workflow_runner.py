@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from textwrap import indent
 from typing import Any
@@ -59,11 +59,12 @@ def run_jobs(tmp_path: Path) -> RunJobs:
     subprocess.run(["git", "init", "--quiet", clone], check=True)
     place = Place(clone, tmp_path / "artifacts", tmp_path / "logins", tmp_path / "pages")
 
-    def run(jobs: str, **variables: str) -> list[JobRun]:
+    def run(jobs: str, only: Sequence[str] = (), **variables: str) -> list[JobRun]:
         text = f"name: it\non: {{push: }}\npermissions: {{}}\njobs:\n{indent(jobs, '  ')}"
         (folder / "it.yml").write_text(text)
         runner = Runner(".github/workflows/it.yml", place, {"ref": "refs/heads/main"}, variables)
-        return [run for job in in_order(runner.workflow) for run in runner.run_job(job)]
+        names = only or in_order(runner.workflow)
+        return [run for job in names for run in runner.run_job(job)]
 
     return run
 
@@ -81,6 +82,11 @@ def job(name: str, *steps: str, **more: Any) -> str:
 def test_jobs_run_in_the_order_of_their_needs(run_jobs: RunJobs) -> None:
     jobs = job("b", "{run: echo b}", needs="a") + job("a", "{run: echo a}")
     assert [run.name for run in run_jobs(jobs)] == ["a", "b"]
+
+
+def test_job_whose_need_was_not_run_says_so(run_jobs: RunJobs) -> None:
+    with pytest.raises(AssertionError, match="b needs what was not run before it: a"):
+        run_jobs(job("a", "{run: ls}") + job("b", "{run: ls}", needs="a"), only=["b"])
 
 
 PLAN = """

@@ -69,7 +69,9 @@ class Runner:
         Its needs were run before: their outputs are all that it has of them.
         """
         job = self.workflow["jobs"][name]
-        needs = {need: self.outputs[need] for need in as_list(job.get("needs"))}
+        needs = {need: self.outputs.get(need) for need in as_list(job.get("needs"))}
+        absent = ", ".join(need for need, outputs in needs.items() if outputs is None)
+        assert not absent, f"{name} needs what was not run before it: {absent}"
         if "uses" in job:
             expect(job, CALL)
             called = Runner(job["uses"], self.place, self.github, self.variables)
