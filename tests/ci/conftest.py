@@ -1,4 +1,6 @@
 import os
+import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -7,11 +9,20 @@ from wheels import PROJECT
 from ci.verify import files
 
 
-@pytest.fixture(autouse=True)
-def no_git_config(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Keep the developer's own git settings (signed commits, hidden files) out of the tests."""
-    monkeypatch.setenv("GIT_CONFIG_GLOBAL", os.devnull)
-    monkeypatch.setenv("GIT_CONFIG_NOSYSTEM", "1")
+@pytest.fixture(scope="session", autouse=True)
+def no_git_config(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Keep the developer's git out of the tests: settings, hidden files, and the repository.
+
+    A hook that runs the tests has GIT_DIR set, and they would commit and tag there.
+    """
+    local = subprocess.check_output(["git", "rev-parse", "--local-env-vars"], text=True).split()
+    with pytest.MonkeyPatch.context() as patch:
+        for name in local:
+            patch.delenv(name, raising=False)
+        patch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path_factory.getbasetemp()))
+        patch.setenv("GIT_CONFIG_GLOBAL", os.devnull)
+        patch.setenv("GIT_CONFIG_NOSYSTEM", "1")
+        yield
 
 
 @pytest.fixture(autouse=True)

@@ -1,12 +1,16 @@
-"""What `nox -s tests` refuses before it builds anything."""
+"""What `nox -s tests` refuses before it builds anything, and what its tests leave alone."""
 
+import os
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
+from releases import SUBJECTS, git, write_repository
 
 from ci import tests
 from ci.errors import FactoryError, UsageError
+from ci.paths import ROOT
 
 
 @pytest.fixture(autouse=True)
@@ -31,3 +35,13 @@ def test_file_that_is_not_there_is_refused(words: str) -> None:
 def test_other_words_are_for_pytest(words: str) -> None:
     with pytest.raises(pytest.fail.Exception, match="the build begins"):
         tests.main(words.split())
+
+
+def test_repository_of_a_git_hook_is_left_alone(tmp_path: Path) -> None:
+    theirs = write_repository(tmp_path / "theirs")
+    commits = "tests/ci/test_record.py::test_record_says_what_was_run_and_how_it_ended"
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-n0", commits]
+    env = os.environ | {"GIT_DIR": str(theirs / ".git"), "GIT_WORK_TREE": str(theirs)}
+    done = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout
+    assert len(git(theirs, "log", "--oneline").splitlines()) == len(SUBJECTS)
