@@ -86,7 +86,7 @@ def read_manifest(wheelhouse: Path) -> Manifest:
         document = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise FactoryError(f"{wheelhouse} holds no {NAME}.", hint=REBUILD) from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise FactoryError(f"{NAME} is not JSON: {error}.", hint=REBUILD) from error
     _validate(document, wheelhouse)
     wheels = tuple(

@@ -129,7 +129,13 @@ def test_refuses_a_changed_wheel_of_the_same_size(tmp_path: Path, manifest: Mani
 
 
 @pytest.mark.parametrize(
-    ("text", "message"), [(None, "holds no manifest"), ("{", "not JSON"), ("[]", "the document")]
+    ("text", "message"),
+    [
+        (None, "holds no manifest"),
+        ("{", "not JSON"),
+        pytest.param("[" * 100_000, "not JSON", id="deep"),
+        ("[]", "the document"),
+    ],
 )
 def test_refuses_what_is_no_manifest(tmp_path: Path, text: str | None, message: str) -> None:
     if text is not None:

@@ -180,6 +180,35 @@ def test_changed_document_with_right_sums_is_seen(
     assert message in found[check]
 
 
+def materials(*held: object) -> str:
+    """Return provenance with these materials."""
+    return json.dumps({"predicate": {"buildDefinition": {"resolvedDependencies": held}}})
+
+
+@pytest.mark.parametrize(
+    ("check", "name", "text"),
+    [
+        ("provenance", "provenance.json", "[]"),
+        pytest.param("provenance", "provenance.json", "[" * 100_000, id="deep"),
+        ("locks", "provenance.json", materials("x")),
+        ("locks", "provenance.json", materials({"name": None})),
+    ],
+)
+def test_document_of_another_form_is_a_failed_check(
+    files: Files, check: str, name: str, text: str
+) -> None:
+    (files.folder / name).write_text(text)
+    assert results(files)[check] == FAILED
+
+
+def test_provenance_without_a_source_is_a_failed_check(files: Files) -> None:
+    def change(document: Any) -> None:
+        document["predicate"]["buildDefinition"]["resolvedDependencies"] = []
+
+    edit(files.folder, "provenance.json", change)
+    assert "is damaged or made to deceive (StopIteration" in complaints(files)["provenance"]
+
+
 def test_clone_without_the_tag_checks_the_rest(files: Files) -> None:
     git(files.root, "tag", "--delete", TAG)
     found = results(files)
