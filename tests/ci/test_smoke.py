@@ -1,3 +1,4 @@
+import json
 import sys
 from functools import partial
 from pathlib import Path
@@ -116,6 +117,35 @@ def test_model_must_speak_on_every_processor(tmp_path: Path) -> None:
         ("smoke: an old one", PASSED),
         ("smoke: a new one", FAILED),
     ]
+
+
+@pytest.mark.parametrize(
+    ("wanted", "found", "reason", "status"),
+    [
+        (True, ["vulkan:0"], "", PASSED),
+        (True, [], "no driver", FAILED),
+        (False, ["vulkan:0"], "", FAILED),
+        (False, [], "no loader", PASSED),
+        (False, [], "", FAILED),
+    ],
+)
+def test_state_of_vulkan_must_be_told(
+    wanted: bool,  # noqa: FBT001
+    found: list[str],
+    reason: str,
+    status: str,
+    tmp_path: Path,
+) -> None:
+    devices = [{"id": name} for name in ("cpu", *found)]
+    printed = json.dumps({"devices": devices, "vulkan_reason": reason})
+    command = f"""case $1 in
+      devices) echo '{printed}' ;;
+      generate) echo '{TEXT[len(checks.PROMPT) :]}' ;;
+    esac"""
+    add_script(tmp_path / "bin" / "mlc_llm", command)
+    states = [checks.VulkanState("a state", device=wanted)]
+    (check,) = checks.check_vulkan(HostEnvironment(tmp_path, "a label"), states)
+    assert (check.name, check.status) == ("smoke: a state", status)
 
 
 def test_command_that_dies_is_a_failed_check(tmp_path: Path) -> None:
