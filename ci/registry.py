@@ -23,6 +23,7 @@ KINDS = (
     "application/vnd.oci.image.manifest.v1+json",
     "application/vnd.docker.distribution.manifest.v2+json",
 )
+REFUSALS = {401, 403}
 NAME = re.compile(r"(?P<host>[\w.-]+(?::\d+)?)/(?P<path>[a-z0-9._/-]+)")
 
 
@@ -63,11 +64,22 @@ class Repository:
         if answer is None:
             return None
         manifest, kind = answer
-        config = json.loads(manifest)["config"]["digest"]
+        try:
+            config = json.loads(manifest)["config"]["digest"]
+        except (ValueError, LookupError, TypeError) as error:
+            raise FactoryError(
+                f"{self.host} has {kind} as {self.path}:{reference}, not the manifest of an image.",
+                hint="Is it a registry, and was the tag made by `nox -s image -- --push`?",
+            ) from error
         blob = self._ask("GET", f"blobs/{config}", {})
         if blob is None:
             raise FactoryError(f"{self.name}:{reference} has lost its configuration {config}.")
-        labels = json.loads(blob[0]).get("config", {}).get("Labels")
+        try:
+            labels = json.loads(blob[0]).get("config", {}).get("Labels")
+        except (ValueError, AttributeError) as error:
+            raise FactoryError(
+                f"{self.name}:{reference} has a damaged configuration {config}: {error}."
+            ) from error
         return RemoteImage(manifest, kind, config, labels or {})
 
     def tag(self, image: RemoteImage, tag: str) -> None:
@@ -89,7 +101,7 @@ class Repository:
         except urllib.error.HTTPError as error:
             if error.code == 404:  # noqa: PLR2004
                 return None
-            if error.code in {401, 403}:
+            if error.code in REFUSALS:
                 raise FactoryError(
                     f"{self.host} refuses {method} of {self.path}: "
                     f"{'this login may not' if self._login else 'nobody is logged in'}.",
@@ -139,9 +151,18 @@ class Repository:
         request = urllib.request.Request(f"{realm}?{urllib.parse.urlencode(query)}")  # noqa: S310
         if basic:
             request.add_unredirected_header("Authorization", basic)
-        with send(request) as response:
-            answer: dict[str, Any] = json.load(response)
-        return f"Bearer {answer.get('token') or answer.get('access_token')}"
+        try:
+            with send(request) as response:
+                answer: dict[str, Any] = json.load(response)
+            return f"Bearer {answer.get('token') or answer['access_token']}"
+        except (urllib.error.HTTPError, ValueError, LookupError, AttributeError) as error:
+            if isinstance(error, urllib.error.HTTPError) and error.code in REFUSALS:
+                raise
+            # Above all a 404, which there would say that the image is absent.
+            raise FactoryError(
+                f"{self.host} sends logins to {realm}, which gives no token: {error}.",
+                hint="Run the same command again; is a proxy's page in between?",
+            ) from error
 
 
 def send(request: urllib.request.Request) -> HTTPResponse:

@@ -164,6 +164,34 @@ def test_refusal_says_why(
     assert LOGIN not in str(caught.value)
 
 
+PAGE = b"<html>Log in</html>"
+INDEX = json.dumps({"manifests": []}).encode()
+
+
+@pytest.mark.parametrize(
+    ("part", "answer", "message"),
+    [
+        ("manifests", (200, {"Content-Type": "text/html"}, PAGE), "ghcr.io has text/html as o/n:d"),
+        ("manifests", (200, {}, INDEX), "not the manifest of an image"),
+        ("blobs", (200, {}, PAGE), "o/n:dev has a damaged configuration sha256:c0"),
+        ("token", (200, {}, PAGE), "tokens.example/token, which gives no token: Expecting value"),
+        ("token", (200, {}, b"{}"), "which gives no token"),
+        ("token", (404, {}, b""), "which gives no token: HTTP Error 404"),
+        ("token", (403, {}, b""), "ghcr.io refuses GET of o/n: this login may not"),
+    ],
+)
+def test_useless_answer_is_told(
+    serve: Callable[[Answer], list[Any]],
+    tmp_path: Path,
+    part: str,
+    answer: tuple[int, dict[str, str], bytes],
+    message: str,
+) -> None:
+    serve(lambda asked: answer if f"/{part}" in asked.full_url else token_server(asked))
+    with pytest.raises(FactoryError, match=message):
+        Repository("ghcr.io/o/n", login_file(tmp_path)).find("dev")
+
+
 def test_what_is_not_there_is_none(serve: Callable[[Answer], list[Any]]) -> None:
     serve(lambda _: (404, {}, b""))
     assert Repository("ghcr.io/o/n", {"REGISTRY_AUTH_FILE": "/nonexistent"}).find("dev") is None
