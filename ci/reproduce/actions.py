@@ -89,6 +89,8 @@ def read_records(place: Place, run: str) -> Iterator[tuple[str, bytes]]:
             ) from None
         except TroubleError as trouble:
             raise FactoryError(f"{trouble}.", hint="Try again later.") from None
+        except zipfile.BadZipFile:  # cut off, or a page that something put between us
+            raise FactoryError("an artifact did not arrive whole.", hint="Try again.") from None
 
 
 def _members(archive: Path) -> Iterator[tuple[str, bytes]]:

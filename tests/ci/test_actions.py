@@ -95,6 +95,15 @@ def test_one_of_several_records_is_chosen_by_name(double: Double, tmp_path: Path
     assert download(double, tmp_path, "log-windows/wheels") == "w"
 
 
+@pytest.mark.parametrize(
+    "arrived", [archive({"records/tests.json": "t"})[:-10], b"<html>Log in</html>"]
+)
+def test_artifact_that_is_not_whole_is_told(arrived: bytes, double: Double, tmp_path: Path) -> None:
+    double.artifacts["log-tests"] = arrived
+    with pytest.raises(FactoryError, match=r"an artifact did not arrive whole\. Try again\."):
+        download(double, tmp_path)
+
+
 def test_run_without_a_record_is_told(double: Double, tmp_path: Path) -> None:
     double.expired = {"log-tests"}
     with pytest.raises(FactoryError, match="no artifact of that run holds a record"):
