@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 import uv
 from file_server import serve
-from github_double import Double, Repository
+from github_double import Double, Fault, Repository
 from github_runs import run as run_publish
 from releases import RELEASED, TAG, VERSION, stage_release
 from wheels import METADATA
@@ -198,6 +198,19 @@ def test_release_on_github_is_downloaded_once(on_github: tuple[Double, list[str]
     before = len(double.calls)
     assert cli.main(arguments) == 0
     assert [call.path for call in double.calls[before:]] == ["/repos/o/r/releases"]
+
+
+def test_download_that_is_cut_leaves_no_half_of_a_release(
+    on_github: tuple[Double, list[str]], tmp_path: Path
+) -> None:
+    double, arguments = on_github
+    at = len(double.calls) + 5  # after the lists of releases and of assets, and some of these
+    double.faults[at] = Fault(at, cut="before")
+    with pytest.raises(FactoryError, match="could not be downloaded"):
+        cli.main(arguments)
+    assert cli.main(arguments) == 0
+    page = (tmp_path / "site/simple/mlc-llm/index.html").read_text()
+    assert len(Links(page).found) == 2 * (len(RELEASED) + 1)
 
 
 def test_repository_that_is_not_there_is_refused(
