@@ -24,6 +24,7 @@ FAULTS = [
     ("minimum", "needs macOS 12.0, and the tag says 11.0", Dylib(minimum=12 << 16)),
     ("minimum", "needs macOS 10.15", Dylib(minimum=10 << 16 | 15 << 8)),
     ("minimum", "is for IOS", Dylib(platform=2)),
+    ("needed", "does not need libtvm_ffi.dylib", Dylib(needed=NEEDED[1:], imports=())),
     ("needed", "/usr/lib/libc++.1.dylib", Dylib(needed=(*NEEDED, "/usr/lib/libc++.1.dylib"))),
     ("needed", "libvulkan.1.dylib", Dylib(needed=(*NEEDED, "@rpath/libvulkan.1.dylib"))),
     ("imports", "_TVMFFIGone", Dylib(imports=(("_TVMFFIGone", 1),))),
