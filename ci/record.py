@@ -30,8 +30,8 @@ MAX_DIFF = 1_000_000  # bytes
 # All of the environment that a record may hold. Nothing that can be a secret is ever added.
 ENVIRONMENT = (
     *("MLC_LLM_CPU_ISA", "MLC_LLM_FUZZ_EXAMPLES", "MLC_LLM_NUM_THREADS", "MLC_LLM_REQUIRE_VULKAN"),
-    *("MLC_LLM_VULKAN_LOADER", "VK_DRIVER_FILES", "VK_ICD_FILENAMES", SEED, "PYTHONHASHSEED"),
-    *("PYTHONUTF8", "LANG", "LC_ALL", "TZ", "CI"),
+    *("MLC_LLM_VULKAN_HIDE", "MLC_LLM_VULKAN_LOADER", "VK_DRIVER_FILES", "VK_ICD_FILENAMES", SEED),
+    *("PYTHONHASHSEED", "PYTHONUTF8", "LANG", "LC_ALL", "TZ", "CI"),
 )
 # Where the failure is to be looked up: shown to people, not used.
 JOB = ("GITHUB_REPOSITORY", "GITHUB_WORKFLOW", "GITHUB_JOB", "GITHUB_RUN_ID", "GITHUB_RUN_ATTEMPT")
