@@ -78,6 +78,14 @@ def test_record_holds_the_environment_that_is_allowed_and_no_secret(
     assert "s3cret" not in (checkout / "build" / "records" / "tests.json").read_text()
 
 
+def test_record_holds_every_variable_of_the_package() -> None:
+    page = (ROOT / "docs" / "install.md").read_text()
+    _, _, section = page.partition("## Environment variables\n")
+    told = re.findall(r"^\| `(MLC_LLM_\w+)` \|", section.partition("\n## ")[0], re.MULTILINE)
+    assert set(told) - set(record.ENVIRONMENT) == set()
+    assert told
+
+
 def test_changes_of_every_kind_are_kept_and_apply(checkout: Path, tmp_path: Path) -> None:
     (checkout / "file").write_text("two\n")
     (checkout / "new").write_bytes(b"\xff\0\n")
