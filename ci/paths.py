@@ -6,6 +6,8 @@ import os
 import shutil
 import sys
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
@@ -26,6 +28,17 @@ def cache_dir() -> Path:
     else:
         base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     return base / "mlc_llm-factory"
+
+
+@contextmanager
+def made_whole(final: Path) -> Iterator[Path]:
+    """Give a new folder that becomes `final` in the end, and leaves nothing where that fails."""
+    staging = new_folder_beside(final)
+    try:
+        yield staging
+        move_into_place(staging, final)
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)
 
 
 def new_folder_beside(final: Path) -> Path:

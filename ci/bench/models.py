@@ -8,7 +8,6 @@ bench compares them. MLC's q4f16_1 is `(nibble - 7) * scale` and GGUF's Q4_0 is
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ci.bench.gguf import F16, F32, Q4_0, TensorInfo, pack_q4_0, write_header, write_tensor
+from ci.paths import made_whole
 
 FORMAT = 2  # of these files: a change makes them anew
 POOL_VALUES = 1 << 22  # random ones that matrices of the same width are made of
@@ -135,11 +135,8 @@ def ensure_models(cache: Path, shape: Shape, encoding: Encoding) -> Path:
     directory = cache / f"{encoding.mlc}-{FORMAT}"
     if not directory.exists():
         print(f"Writing random {encoding.mlc} and {encoding.gguf} weights (once) ...", flush=True)
-        new = directory.with_suffix(".new")
-        shutil.rmtree(new, ignore_errors=True)
-        new.mkdir(parents=True)
-        write_models(new, shape, encoding)
-        new.rename(directory)
+        with made_whole(directory) as new:
+            write_models(new, shape, encoding)
     return directory
 
 

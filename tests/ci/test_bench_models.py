@@ -149,9 +149,9 @@ def test_metadata_says_the_shape(tmp_path: Path) -> None:
 def test_files_are_written_once_and_whole(tmp_path: Path) -> None:
     directory = ensure_models(tmp_path, TINY, ENCODINGS[0])
     written = (directory / GGUF_NAME).stat().st_mtime_ns
-    (tmp_path / f"{directory.name}.new").mkdir()  # as an interrupted run leaves it
     assert ensure_models(tmp_path, TINY, ENCODINGS[0]) == directory
     assert (directory / GGUF_NAME).stat().st_mtime_ns == written
+    assert list(tmp_path.iterdir()) == [directory]
 
 
 def test_every_row_of_a_part_is_stored_once() -> None:
