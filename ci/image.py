@@ -197,7 +197,9 @@ def parse_arguments(arguments: Sequence[str]) -> argparse.Namespace:
         description="Make the image that Linux wheels are built in, where it is not here yet, and "
         "print its name and digest.",
     )
-    parser.add_argument("--engine", choices=images.ENGINES)
+    parser.add_argument(
+        "--engine", choices=images.ENGINES, help="default: podman, or docker where it alone answers"
+    )
     parser.add_argument("--base", metavar="debian|REF", help="default: the Dockerfile's base")
     where = parser.add_mutually_exclusive_group()
     where.add_argument(

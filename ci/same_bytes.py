@@ -47,7 +47,12 @@ def differences(first: Path, second: Path) -> Iterator[str]:
 def main(arguments: list[str]) -> int:
     """Build three ways and compare."""
     parser = argparse.ArgumentParser(prog="nox -s same-bytes --", description=__doc__)
-    parser.add_argument("--engine", choices=["auto", *ENGINES, "host"], default="auto")
+    parser.add_argument(
+        "--engine",
+        choices=["auto", *ENGINES, "host"],
+        default="auto",
+        help="what the third is built in; host: there is none (default: %(default)s)",
+    )
     parser.add_argument("--lane", default=DEFAULT_LANE, metavar="ID", help="default: %(default)s")
     options = parser.parse_args(arguments)
     lane = find_lane(options.lane, load_lanes())

@@ -1,6 +1,6 @@
 """`nox -s bench`: `factory` times each phase of a wheel, `core` a model against llama.cpp.
 
-`vulkan` is `core` on a GPU: `nox -s bench -- vulkan --help`.
+`vulkan` is `core` on a GPU. `nox -s bench -- core --help` lists the options of `core`, and so on.
 
 The figures are printed and written to build/bench/.
 """
@@ -30,16 +30,29 @@ def run_core(*, alone: bool, chart: bool) -> dict[str, object]:
     return figures
 
 
+def parse_arguments(arguments: list[str]) -> argparse.Namespace:
+    """Read the words behind `nox -s bench --`, where each subject has options of its own."""
+    parser = argparse.ArgumentParser(prog="nox -s bench --", description=__doc__)
+    subjects = parser.add_subparsers(dest="subject", required=True)
+    factory = subjects.add_parser("factory", help="each phase of a wheel")
+    factory.add_argument(
+        "--engine",
+        choices=["auto", *ENGINES, "host"],
+        default="auto",
+        help="what is measured beside the host (default: %(default)s)",
+    )
+    core = subjects.add_parser("core", help="a model, against llama.cpp")
+    core.add_argument("--alone", action="store_true", help="leave llama.cpp out")
+    core.add_argument("--chart", action="store_true", help="draw docs/bench.svg")
+    subjects.add_parser("vulkan", help="the same on a GPU")
+    return parser.parse_args(arguments)
+
+
 def main(arguments: list[str]) -> int:
     """Measure, print and write the figures."""
     if arguments[:1] == ["vulkan"]:
         return vulkan.main(arguments[1:])
-    parser = argparse.ArgumentParser(prog="nox -s bench --", description=__doc__)
-    parser.add_argument("subject", choices=["factory", "core", "vulkan"], help="what to measure")
-    parser.add_argument("--engine", choices=["auto", *ENGINES, "host"], default="auto")
-    parser.add_argument("--alone", action="store_true", help="core: leave llama.cpp out")
-    parser.add_argument("--chart", action="store_true", help="core: draw docs/bench.svg")
-    options = parser.parse_args(arguments)
+    options = parse_arguments(arguments)
     figures = (
         run_core(alone=options.alone, chart=options.chart)
         if options.subject == "core"

@@ -46,8 +46,9 @@ def parse_arguments(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument(
         "what",
         metavar="RECORD|RUN|LANE",
-        help="a record.json that a failed session left, the address of an Actions run (its records "
-        "are downloaded with $GH_TOKEN), or a lane of ci/lanes.toml, built at HEAD",
+        help="build/records/SESSION.json, which a failed session left; the address of an Actions "
+        "run, whose records are downloaded with $GH_TOKEN; or a lane of ci/lanes.toml, built at "
+        "HEAD",
     )
     parser.add_argument(
         "--record", metavar="NAME", default="", help="which one, where a run has several"

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from releases import LANES, write_wheelhouse
 
 from ci.bench import core, peers, worker
+from ci.bench.__main__ import parse_arguments
 from ci.bench.chart import draw
 from ci.bench.core import OURS, PEER, Worker, share
 from ci.errors import FactoryError
@@ -211,3 +212,13 @@ def test_peer_is_pinned_by_version_and_hash() -> None:
     groups = read_toml(ROOT / "pyproject.toml")["dependency-groups"]
     assert pinned is not None
     assert f"llama-cpp-python=={pinned[1]}" in groups["peer"]
+
+
+@pytest.mark.parametrize("words", ["core --engine host", "factory --alone", "factory --chart"])
+def test_option_of_another_subject_is_refused(
+    words: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as stopped:
+        parse_arguments(words.split())
+    assert stopped.value.code == 2
+    assert f"unrecognized arguments: {words.partition(' ')[2]}" in capsys.readouterr().err
