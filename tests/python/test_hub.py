@@ -19,25 +19,32 @@ FILES = {
     "params_shard_0.bin": b"weights",
     "README.md": b"not needed",
 }
+REPOSITORIES = ("org/model", "org/half", "org/failing")
 
 
 class Hub(BaseHTTPRequestHandler):
-    """Repository org/model at one commit; every other one is missing, and "gated" is closed."""
+    """Has REPOSITORIES at one commit, and "gated", which is closed.
+
+    A file of "half" breaks off midway; for one of "failing" there is an error of the server.
+    """
 
     def do_HEAD(self) -> None:
         self.do_GET()
 
     def do_GET(self) -> None:
         path = self.path.partition("?")[0]
-        if path.startswith("/api/models/org/model"):
+        repository = "/".join(path.removeprefix("/api/models").split("/")[1:3])
+        if repository in REPOSITORIES and path.startswith("/api/"):
             siblings = [{"rfilename": name} for name in FILES]
-            entry = {"id": "org/model", "sha": COMMIT, "siblings": siblings}
+            entry = {"id": repository, "sha": COMMIT, "siblings": siblings}
             tree = [
                 {"type": "file", "path": name, "size": len(data), "oid": "0" * 40}
                 for name, data in FILES.items()
             ]
             self.reply(200, json.dumps(tree if "/tree/" in path else entry).encode())
-        elif path.startswith(f"/org/model/resolve/{COMMIT}/"):
+        elif (repository, self.command) == ("org/failing", "GET"):
+            self.reply(500, b"{}")
+        elif repository in REPOSITORIES:
             self.reply(200, FILES[path.rpartition("/")[2]])
         elif "gated" in path:
             self.reply(403, b"{}", {"X-Error-Code": "GatedRepo"})
@@ -52,7 +59,7 @@ class Hub(BaseHTTPRequestHandler):
             self.send_header(name, value)
         self.end_headers()
         if self.command == "GET":
-            self.wfile.write(body)
+            self.wfile.write(body[:1] if self.path.startswith("/org/half/") else body)
 
     def log_message(self, *_: object) -> None:
         """Say nothing."""
@@ -81,7 +88,8 @@ def ask(tmp_path: Path, run_code: Callable[..., object]) -> Callable[[str, str],
             "NO_PROXY": "127.0.0.1",
         }
         done = run_code(
-            f"import os; os.environ.update({variables!r})\n"
+            f"import os, time; os.environ.update({variables!r})\n"
+            "time.sleep = lambda _: None  # the library waits before it tries again\n"
             f"from mlc_llm.hub import resolve\nprint(resolve({model!r}))"
         )
         return done.stdout.strip(), done.stderr  # type: ignore[attr-defined]
@@ -105,6 +113,8 @@ def test_repository_is_fetched_once_and_then_found_offline(
     [
         ("HF://org/missing", "The hub has no repository org/missing"),
         ("HF://org/gated", "HF://org/gated asks for an account"),
+        ("HF://org/half", "HF://org/half cannot be fetched: "),
+        ("HF://org/failing", "HF://org/failing cannot be fetched: Server error '500"),
     ],
 )
 def test_repository_that_cannot_be_had_is_explained(
