@@ -84,8 +84,10 @@ def ask(tmp_path: Path, run_code: Callable[..., object]) -> Callable[[str, str],
         variables = {
             "HF_ENDPOINT": endpoint,
             "HF_HOME": str(tmp_path / "cache"),
+            "HF_HUB_CACHE": str(tmp_path / "cache/hub"),
             "HF_HUB_OFFLINE": offline,
             "NO_PROXY": "127.0.0.1",
+            "no_proxy": "127.0.0.1",
         }
         done = run_code(
             f"import os, time; os.environ.update({variables!r})\n"
