@@ -47,7 +47,7 @@ def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def engine(tiny_model: Path) -> Iterator[MLCEngine]:
-    with MLCEngine(tiny_model) as loaded:
+    with MLCEngine(tiny_model, "cpu") as loaded:
         yield loaded
 
 

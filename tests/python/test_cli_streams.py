@@ -30,7 +30,7 @@ def run(command: str, model: Path | str = "") -> subprocess.CompletedProcess[str
 @pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-"])
 @pytest.mark.parametrize("command", ["chat", "generate --max-tokens 2"])
 def test_a_closed_stream_is_an_empty_one(tiny_model: Path, command: str, closed: str) -> None:
-    done = run(f"$MLC {command} $MODEL </dev/null {closed}", tiny_model)
+    done = run(f"$MLC {command} $MODEL --device cpu </dev/null {closed}", tiny_model)
     assert done.returncode == 0, done.stderr
     assert "Traceback" not in done.stderr
 
@@ -59,7 +59,7 @@ def test_an_error_names_the_file_first(tmp_path: Path, capsys: pytest.CaptureFix
 @pytest.mark.parametrize("errors", ["strict", "surrogateescape"])  # Python's choice by the locale
 def test_text_that_is_not_utf8_is_refused(tiny_model: Path, errors: str, command: str) -> None:
     encoding = f"PYTHONIOENCODING=utf-8:{errors}"
-    done = run(f"printf 'ab\\377' | {encoding} $MLC {command} $MODEL", tiny_model)
+    done = run(f"printf 'ab\\377' | {encoding} $MLC {command} $MODEL --device cpu", tiny_model)
     assert done.returncode == 1
     assert "Traceback" not in done.stderr
     assert done.stderr.splitlines()[-1] == "mlc_llm: The text is not UTF-8, from character 2 on."

@@ -183,7 +183,7 @@ def test_prompt_that_is_too_long_is_refused_with_numbers(
 ) -> None:
     numbers = f"prompt has 600 tokens, and the context is {context}, "
     with (
-        MLCEngine(tiny_model, max_context=context) as engine,
+        MLCEngine(tiny_model, "cpu", max_context=context) as engine,
         pytest.raises(ValueError, match=numbers + ".*" + cure),
     ):
         engine.completions.create(prompt=[5] * 600)
@@ -234,7 +234,7 @@ def test_wrong_chat_is_refused(engine: MLCEngine, options: dict[str, Any], messa
 
 
 def test_closing_a_stream_ends_its_request(tiny_model: Path) -> None:
-    with MLCEngine(tiny_model, max_sequences=1) as engine:
+    with MLCEngine(tiny_model, "cpu", max_sequences=1) as engine:
         stream = engine.completions.create(prompt="A", stream=True, ignore_eos=True)
         next(stream)
         stream.close()
@@ -244,14 +244,14 @@ def test_closing_a_stream_ends_its_request(tiny_model: Path) -> None:
 
 
 def test_dropped_stream_ends_its_request(tiny_model: Path) -> None:
-    with MLCEngine(tiny_model) as engine:
+    with MLCEngine(tiny_model, "cpu") as engine:
         stream = engine.completions.create(prompt="A", stream=True, ignore_eos=True)
         del stream
         assert engine._core._worker._active == {}
 
 
 def test_closed_engine_says_so(tiny_model: Path) -> None:
-    engine = MLCEngine(tiny_model)
+    engine = MLCEngine(tiny_model, "cpu")
     stream = engine.completions.create(prompt="A", stream=True, ignore_eos=True)
     engine.close()
     engine.close()
@@ -265,7 +265,7 @@ def test_engine_that_fails_tells_everybody(tiny_model: Path) -> None:
     def fail(*_: object) -> None:
         raise RuntimeError("The device is gone.")
 
-    with MLCEngine(tiny_model) as engine:
+    with MLCEngine(tiny_model, "cpu") as engine:
         engine._core._worker._native_step = fail
         with pytest.raises(RuntimeError, match="The device is gone"):
             engine.completions.create(prompt="A")
@@ -279,7 +279,7 @@ def test_engine_that_fails_tells_everybody(tiny_model: Path) -> None:
 def test_request_that_fails_takes_no_other_with_it(
     tiny_model: Path, error: str, message: str
 ) -> None:
-    with MLCEngine(tiny_model) as engine:
+    with MLCEngine(tiny_model, "cpu") as engine:
         worker = engine._core._worker
         step = worker._native_step
 
@@ -296,7 +296,7 @@ def test_request_that_fails_takes_no_other_with_it(
 
 
 def test_stream_keeps_its_engine_alive(tiny_model: Path) -> None:
-    stream = MLCEngine(tiny_model).completions.create(prompt="A", max_tokens=9, stream=True)
+    stream = MLCEngine(tiny_model, "cpu").completions.create(prompt="A", max_tokens=9, stream=True)
     assert [chunk.choices[0].finish_reason for chunk in stream][-1] in {"stop", "length"}
 
 
@@ -339,7 +339,7 @@ def test_async_engine_answers_many_at_once(
     tiny_model: Path, engine: MLCEngine, learnt: str
 ) -> None:
     async def ask() -> tuple[list[str], str]:
-        async with AsyncMLCEngine(tiny_model) as asynchronous:
+        async with AsyncMLCEngine(tiny_model, "cpu") as asynchronous:
             create = asynchronous.completions.create
             results = await asyncio.gather(
                 *(create(prompt=learnt[:n], max_tokens=12, **GREEDY) for n in (20, 30, 40))
@@ -364,7 +364,7 @@ def test_async_engine_answers_many_at_once(
 
 def test_async_errors_are_raised_where_they_are_awaited(tiny_model: Path) -> None:
     async def ask() -> None:
-        async with AsyncMLCEngine(tiny_model) as asynchronous:
+        async with AsyncMLCEngine(tiny_model, "cpu") as asynchronous:
             with pytest.raises(ValueError, match="top_p must be"):
                 await asynchronous.completions.create(prompt="A", top_p=2)
             stream = await asynchronous.completions.create(prompt="A", stream=True, ignore_eos=True)

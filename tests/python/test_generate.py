@@ -18,6 +18,7 @@ from mlc_llm import MLCEngine, cli
 from mlc_llm.cli.chat import Conversation
 
 Run = subprocess.CompletedProcess[str]
+CPU = ("--device", "cpu")
 
 
 def run(*arguments: str | Path, text: str | None = None) -> Run:
@@ -26,15 +27,23 @@ def run(*arguments: str | Path, text: str | None = None) -> Run:
 
 
 def test_generate_prints_the_text_alone(tiny_model: Path, learnt: str) -> None:
-    done = run("generate", tiny_model, "--prompt", learnt[:40], "--temperature", "0")
+    done = run("generate", tiny_model, *CPU, "--prompt", learnt[:40], "--temperature", "0")
     assert done.returncode == 0, done.stderr
     assert done.stdout == learnt[40:] + "\n"
-    assert done.stderr.startswith("On cpu (")
+    assert done.stderr.startswith("On cpu (as asked for)")
+
+
+def test_without_a_gpu_it_runs_on_the_cpu(
+    tiny_model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MLC_LLM_VULKAN_LOADER", "nonexistent")
+    done = run("generate", tiny_model, "--prompt", "A", "--max-tokens", "1")
+    assert done.stderr.startswith("On cpu (no Vulkan device: ")
 
 
 def test_generate_reads_a_pipe_and_writes_json(tiny_model: Path, learnt: str) -> None:
     options = ("--max-tokens", "5", "--temperature", "0", "--stop", "never", "--json")
-    done = run("generate", tiny_model, *options, text=learnt[:40])
+    done = run("generate", tiny_model, *CPU, *options, text=learnt[:40])
     report = json.loads(done.stdout)
     assert learnt[40:].startswith(report["text"])
     assert (len(report["token_ids"]), report["finish_reason"]) == (5, "length")
@@ -45,7 +54,7 @@ def test_generate_reads_a_pipe_and_writes_json(tiny_model: Path, learnt: str) ->
 def test_generate_repeats_with_a_seed(tiny_model: Path, capsys: pytest.CaptureFixture[str]) -> None:
     def say(seed: str) -> str:
         options = ["--prompt", "A", "--temperature", "2", "--max-tokens", "30", "--seed", seed]
-        assert cli.main(["generate", str(tiny_model), *options]) == 0
+        assert cli.main(["generate", str(tiny_model), *CPU, *options]) == 0
         return capsys.readouterr().out
 
     assert say("1") == say("1")
@@ -56,9 +65,9 @@ def test_generate_repeats_with_a_seed(tiny_model: Path, capsys: pytest.CaptureFi
     ("arguments", "message"),
     [
         (["generate", "nowhere", "--prompt", "a"], "There is no directory nowhere."),
-        (["generate", "MODEL", "--prompt", "a b " * 600], "tokens, and the context is 512"),
+        (["generate", "MODEL", *CPU, "--prompt", "a b " * 600], "tokens, and the context is 512"),
         (["generate", "MODEL", "--prompt", "a", "--device", "vulkan:99"], "There is no device"),
-        (["chat", "MODEL", "--max-context", "9999"], "max_context must be"),
+        (["chat", "MODEL", *CPU, "--max-context", "9999"], "max_context must be"),
     ],
 )
 def test_failure_is_told_in_one_line(
@@ -91,7 +100,7 @@ def test_a_file_that_may_not_be_read_is_not_called_damaged(
         return open_any(path, *how, **more)
 
     monkeypatch.setattr(Path, "open", refuse)
-    assert cli.main(["generate", str(tiny_model), "--prompt", "a", "--max-tokens", "1"]) == 1
+    assert cli.main(["generate", str(tiny_model), *CPU, "--prompt", "a"]) == 1
     reason = f"mlc_llm: {tiny_model / name} cannot be read: Permission denied."
     assert capsys.readouterr().err.splitlines() == [reason]
 
@@ -119,7 +128,7 @@ def test_an_option_out_of_range_is_told_before_a_model_is_loaded(
 
 def test_chat_answers_lines_of_a_pipe(tiny_model: Path) -> None:
     lines = "Hello\n/stats\n/reset\n/help\nHello\n\n/exit\nnot read\n"
-    done = run("chat", tiny_model, "--seed", "3", "--max-tokens", "12", text=lines)
+    done = run("chat", tiny_model, *CPU, "--seed", "3", "--max-tokens", "12", text=lines)
     assert done.returncode == 0, done.stderr
     first, second = done.stdout.splitlines()  # the same, as /reset forgets the first
     assert first == second
@@ -138,20 +147,20 @@ def test_chat_without_a_template_ends_before_the_first_message(
     model = shutil.copytree(tiny_model, tmp_path / "model")
     file = model / "tokenizer_config.json"
     file.write_text(json.dumps(json.loads(file.read_text()) | {"chat_template": template}))
-    done = run("chat", model, text="")
+    done = run("chat", model, *CPU, text="")
     assert done.returncode == 1
     assert message in done.stderr
 
 
 def test_chat_of_a_pipe_fails_where_a_message_is_not_answered(tiny_model: Path) -> None:
-    done = run("chat", tiny_model, "--max-tokens", "3", text="long " * 600 + "\nHello\n")
+    done = run("chat", tiny_model, *CPU, "--max-tokens", "3", text="long " * 600 + "\nHello\n")
     assert done.returncode == 1
     assert "the context is 512" in done.stderr
     assert len(done.stdout.splitlines()) == 1  # the other one was
 
 
 def test_chat_remembers(tiny_model: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    with MLCEngine(tiny_model) as engine:
+    with MLCEngine(tiny_model, "cpu") as engine:
         talk = Conversation(engine, "Be short.", {"max_tokens": 3})
         assert talk.take("/stats")
         assert "no answer yet" in capsys.readouterr().err
@@ -185,7 +194,7 @@ class Interrupting(io.StringIO):
 def test_ctrl_c_stops_the_answer_and_not_the_chat(
     tiny_model: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    with MLCEngine(tiny_model) as engine:
+    with MLCEngine(tiny_model, "cpu") as engine:
         talk = Conversation(engine, None, {"logit_bias": {"5": 100}})  # never ends by itself
         with monkeypatch.context() as patch:
             patch.setattr(sys, "stdout", Interrupting())
@@ -209,14 +218,14 @@ def test_ctrl_c_elsewhere_ends_with_130(monkeypatch: pytest.MonkeyPatch, place: 
 
 def test_bench_reports(tiny_model: Path, capsys: pytest.CaptureFixture[str]) -> None:
     options = ["--prefill", "40", "--decode", "9", "--rounds", "1"]
-    assert cli.main(["bench", str(tiny_model), *options, "--json"]) == 0
+    assert cli.main(["bench", str(tiny_model), *CPU, *options, "--json"]) == 0
     report: dict[str, Any] = json.loads(capsys.readouterr().out)
     assert report["prefill_tokens_per_s"] > 0
     assert report["decode_tokens_per_s"] > 0
     assert 0 < report["bandwidth_share"] < 1
     stored = sum(file.stat().st_size for file in tiny_model.glob("params_shard_*.bin"))
     assert report["weight_bytes"] == pytest.approx(stored, rel=0.02)  # vectors become float32
-    assert cli.main(["bench", str(tiny_model), *options]) == 0
+    assert cli.main(["bench", str(tiny_model), *CPU, *options]) == 0
     printed = capsys.readouterr()
     assert printed.out.startswith("prefill ")
     assert "round 1 of 1: prefill " in printed.err
@@ -225,7 +234,7 @@ def test_bench_reports(tiny_model: Path, capsys: pytest.CaptureFixture[str]) -> 
 def test_bench_fits_itself_into_a_short_context(
     tiny_model: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert cli.main(["bench", str(tiny_model), "--rounds", "1", "--json"]) == 0
+    assert cli.main(["bench", str(tiny_model), *CPU, "--rounds", "1", "--json"]) == 0
     report = json.loads(capsys.readouterr().out)
     assert (report["prefill_tokens"], report["decode_tokens"]) == (256, 128)
 

@@ -57,7 +57,7 @@ def test_the_commands_make_a_model_that_says_its_text(
     assert main(["convert_weight", *conversion]) == 0
     assert main(["gen_config", *conversion, "--conv-template", "LM"]) == 0
     capsys.readouterr()
-    options = ["--prompt", PROMPT, "--temperature", "0", "--max-tokens", "400"]
+    options = ["--device", "cpu", "--prompt", PROMPT, "--temperature", "0", "--max-tokens", "400"]
     assert main(["generate", str(tmp_path), *options]) == 0
     assert PROMPT + capsys.readouterr().out == f"{TEXT}\n"
 
@@ -65,7 +65,7 @@ def test_the_commands_make_a_model_that_says_its_text(
 @pytest.mark.parametrize("quantization", QUANTIZATIONS)
 def test_a_chat_gets_its_answer(quantization: str, tmp_path: Path) -> None:
     question = {"role": "user", "content": script_constant("QUESTION")}
-    with MLCEngine(convert(TINY, quantization, tmp_path)) as engine:
+    with MLCEngine(convert(TINY, quantization, tmp_path), "cpu") as engine:
         result = engine.chat.completions.create(messages=[question], temperature=0, max_tokens=99)
     assert result.choices[0].message.content == script_constant("ANSWER")
     assert result.choices[0].finish_reason == "stop"
