@@ -235,12 +235,21 @@ def test_wrong_chat_is_refused(engine: MLCEngine, options: dict[str, Any], messa
 
 def test_closing_a_stream_ends_its_request(tiny_model: Path) -> None:
     with MLCEngine(tiny_model, "cpu", max_sequences=1) as engine:
+        worker = engine._core._worker
+        native_step, steps = worker._native_step, [0]
+
+        def step(*arguments: object) -> None:
+            steps[0] += 1
+            native_step(*arguments)
+
+        worker._native_step = step
         stream = engine.completions.create(prompt="A", stream=True, ignore_eos=True)
         next(stream)
         stream.close()
+        before = steps[0]
         # With room for one sequence, the next request runs only when the first one is gone.
-        assert engine._core._worker._active == {}
         engine.completions.create(prompt="A", max_tokens=1)
+        assert steps[0] - before < 5
 
 
 def test_dropped_stream_ends_its_request(tiny_model: Path) -> None:
