@@ -396,3 +396,15 @@ def test_async_errors_are_raised_where_they_are_awaited(tiny_model: Path) -> Non
                     pass
 
     asyncio.run(ask())
+
+
+def test_a_closed_event_loop_harms_no_other(tiny_model: Path) -> None:
+    asynchronous = AsyncMLCEngine(tiny_model, "cpu")
+
+    async def ask(**options: Any) -> Any:
+        return await asynchronous.completions.create(prompt="A", **options)
+
+    abandoned = asyncio.run(ask(stream=True, ignore_eos=True))
+    asyncio.run(asyncio.wait_for(ask(max_tokens=1), 30))
+    asynchronous.close()
+    del abandoned  # until here it asked for more
