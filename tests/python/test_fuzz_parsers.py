@@ -136,10 +136,11 @@ _shard = st.fixed_dictionaries(
         "format": st.just("raw-shard") | _json,
     },
 )
+_shards = st.lists(_shard, max_size=3) | _json
 
 
 @_FUZZ
-@given(shards=st.lists(_shard, max_size=3) | _json)
+@given(shards=_shards)
 def test_tensor_cache_indexes(tmp_path: Path, shards: Any) -> None:
     (tmp_path / "a.bin").write_bytes(_SHARD)
     (tmp_path / "tensor-cache.json").write_text(json.dumps({"records": shards}), encoding="utf-8")
@@ -196,8 +197,13 @@ def test_configurations_of_mlc(
 
 
 @_FUZZ
-@given(chat=_json, index=_json)
-def test_model_directories(tmp_path: Path, chat: Any, index: Any) -> None:
+@given(data=st.data(), index=st.fixed_dictionaries({"records": _shards}) | _json)
+def test_model_directories(
+    tmp_path: Path, chat_configs: dict[str, dict[str, Any]], data: st.DataObject, index: Any
+) -> None:
+    config = chat_configs[data.draw(st.sampled_from(FAMILIES))]
+    chat = data.draw(st.just(config) | _mutate(config) | _json)
+    (tmp_path / "a.bin").write_bytes(_SHARD)
     (tmp_path / "mlc-chat-config.json").write_text(json.dumps(chat), encoding="utf-8")
     (tmp_path / "tensor-cache.json").write_text(json.dumps(index), encoding="utf-8")
     with pytest.raises(FormatError):
