@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import re
 from contextlib import contextmanager
 from os.path import commonprefix
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mlc_llm.models.json_file import MAX_CONFIG_BYTES, MAX_TOKENIZER_BYTES
+from mlc_llm.models.json_file import MAX_TOKENIZER_BYTES, read_json_object
 from mlc_llm.weights.files import resolve_inside
 
 if TYPE_CHECKING:
@@ -146,24 +145,10 @@ class TextStream:
 def read_json(directory: Path, name: str) -> dict[str, Any]:
     """Return the object in the model's file `name`, or nothing when there is no such file.
 
-    Raises ValueError when the file is not a JSON object, or a link out of the model.
+    Raises FormatError when the file is not a JSON object, or a link out of the model.
     """
     path = resolve_inside(directory, name, str(directory))
-    if not path.is_file():
-        return {}
-    if path.stat().st_size > MAX_CONFIG_BYTES:
-        raise ValueError(f"{path} is larger than any such file. Get the file again.")
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ValueError(f"{path} cannot be read: {error.strerror}.") from error
-    except (ValueError, RecursionError) as error:
-        raise ValueError(f"{path} cannot be read: {error}. Get the file again.") from error
-    if not isinstance(content, dict):
-        raise ValueError(  # noqa: TRY004 - of the file, not of a caller's type
-            f"{path} holds no JSON object. Get the file again."
-        )
-    return content
+    return read_json_object(path) if path.exists() else {}
 
 
 def _has_content(value: dict[str, Any]) -> bool:

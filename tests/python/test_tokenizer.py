@@ -156,10 +156,11 @@ def test_stop_tokens_come_from_every_file(tmp_path: Path) -> None:
     [
         ("tokenizer.json", "{}", "is no tokenizer"),
         ("tokenizer.json", "nothing", "is no tokenizer"),
-        ("tokenizer_config.json", "[]", "holds no JSON object"),
-        ("tokenizer_config.json", "{", "cannot be read"),
-        ("tokenizer_config.json", "[" * 200_000, "cannot be read"),
-        ("generation_config.json", b"\xff", "cannot be read"),
+        ("tokenizer_config.json", "[]", "must hold a JSON object"),
+        ("tokenizer_config.json", "{", "is not usable JSON"),
+        ("tokenizer_config.json", '{"a": 1, "a": 2}', "is not usable JSON: an object has the same"),
+        ("tokenizer_config.json", "[" * 200_000, "is not usable JSON: it is nested too deeply"),
+        ("generation_config.json", b"\xff", "is not usable JSON"),
     ],
 )
 def test_damaged_file_is_named(
@@ -172,11 +173,17 @@ def test_damaged_file_is_named(
         Tokenizer(tmp_path)
 
 
-def test_giant_file_is_refused(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("name", "most", "message"),
+    [
+        ("tokenizer_config.json", 16 << 20, f"has {(16 << 20) + 1} bytes, more than"),
+    ],
+)
+def test_giant_file_is_refused(tmp_path: Path, name: str, most: int, message: str) -> None:
     write_tokenizer(tmp_path)
-    with (tmp_path / "tokenizer_config.json").open("wb") as file:
-        file.truncate((16 << 20) + 1)
-    with pytest.raises(ValueError, match=r"tokenizer_config\.json is larger than any such file"):
+    with (tmp_path / name).open("wb") as file:
+        file.truncate(most + 1)
+    with pytest.raises(ValueError, match=f"{name} {message}"):
         Tokenizer(tmp_path)
 
 
