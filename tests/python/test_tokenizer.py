@@ -177,6 +177,7 @@ def test_damaged_file_is_named(
     ("name", "most", "message"),
     [
         ("tokenizer_config.json", 16 << 20, f"has {(16 << 20) + 1} bytes, more than"),
+        ("tokenizer.json", 256 << 20, "is larger than any tokenizer"),
     ],
 )
 def test_giant_file_is_refused(tmp_path: Path, name: str, most: int, message: str) -> None:
