@@ -6,7 +6,13 @@ import argparse
 
 from mlc_llm.cli.convert_weight import add_source_arguments, find_source
 
-_SIZES = ("context_window_size", "sliding_window_size", "prefill_chunk_size")
+_SIZES = {
+    "context_window_size": "most tokens of a prompt with its answer (default: the model's)",
+    "sliding_window_size": "tokens of a model's sliding window; -1 turns it off (default: the "
+    "model's)",
+    "prefill_chunk_size": "tokens of a prompt that MLC's own engine computes together; not used "
+    "here (default: 8192, or the context if that is less)",
+}
 
 
 def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -24,11 +30,15 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         help="MLC's name of the chat template, for its own tools: chats here are rendered by the "
         'template of the tokenizer, and "LM" means that there is none',
     )
-    for name in _SIZES:
-        option = f"--{name.replace('_', '-')}"
-        parser.add_argument(option, type=int, metavar="N", help="tokens (default: the model's)")
+    for name, text in _SIZES.items():
+        parser.add_argument(f"--{name.replace('_', '-')}", type=int, metavar="N", help=text)
     parser.add_argument(
-        "--max-batch-size", type=int, metavar="N", default=128, help="default: %(default)s"
+        "--max-batch-size",
+        type=int,
+        metavar="N",
+        default=128,
+        help="requests that MLC's own engine computes together; not used here (default: "
+        "%(default)s)",
     )
     parser.set_defaults(run=run)
 
