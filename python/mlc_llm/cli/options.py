@@ -35,7 +35,7 @@ def add_model(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--device", default="auto", metavar="ID", help="auto, cpu or vulkan[:i] (default: auto)"
     )
-    text = "tokens of prompt and answer (default: all)"
+    text = "tokens of prompt and answer (default: what the model knows and memory allows)"
     parser.add_argument("--max-context", type=positive, metavar="N", help=text)
 
 
