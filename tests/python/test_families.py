@@ -264,6 +264,13 @@ def test_what_is_not_supported_is_refused_by_name(overrides: dict[str, Any], mes
         _parse("llama", **overrides)
 
 
+def test_gemma_3_is_refused_with_a_rope_scaling_that_weights_positions() -> None:
+    scaling = {"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 64}
+    assert _parse("gemma3_text", rope_scaling={**scaling, "attention_factor": 1.0})
+    with pytest.raises(FormatError, match="yarn rope scaling is not for Gemma 3"):
+        _parse("gemma3_text", rope_scaling=scaling)
+
+
 def test_models_for_several_devices_are_refused() -> None:
     chat = {"model_type": "llama", "model_config": {"tensor_parallel_shards": 2}}
     with pytest.raises(FormatError, match="tensor_parallel_shards above 1"):
