@@ -47,6 +47,12 @@ set(CMAKE_CXX_FLAGS_INIT "-target $ENV{MLC_LLM_ZIG_TARGET} -mcpu=$ENV{MLC_LLM_ZI
 # directory of the factory is new, so nothing reads depfiles: without them a rebuild is instant.
 set(CMAKE_USER_MAKE_RULES_OVERRIDE_CXX "${CMAKE_CURRENT_LIST_DIR}/no_depfiles.cmake")
 
+# By content whatever the checkout, too. CMake's own checks have no Python, and need none.
+if(DEFINED Python_EXECUTABLE)
+  set(CMAKE_CXX_COMPILER_LAUNCHER
+    "${Python_EXECUTABLE}" -I "${CMAKE_CURRENT_LIST_DIR}/launcher.py" "${CMAKE_SOURCE_DIR}")
+endif()
+
 if(DEFINED ENV{MLC_LLM_TVM_FFI})
   set(tvm_ffi_DIR "${CMAKE_CURRENT_LIST_DIR}/cross")
 endif()

@@ -3,6 +3,7 @@ import hashlib
 import os
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from ci.lanes import load_lanes
 from ci.toolchain import Toolchain, check_files, command_env, ensure_toolchain
 
 LANE = load_lanes()["linux-x86_64"]
+LAUNCHER = toolchain.CMAKE_FILE.with_name("launcher.py")
 
 
 @pytest.fixture
@@ -59,6 +61,31 @@ def test_generator_that_ignores_zig_is_refused(generator: str, *, refused: bool)
     done = subprocess.run(script, env=env, capture_output=True, text=True, check=False)
     assert ("which may ignore zig" in done.stderr) is refused
     assert bool(done.returncode) is refused
+
+
+@pytest.mark.skipif("MLC_LLM_TOOLCHAIN" not in os.environ, reason="`nox -s tests` has it")
+def test_object_that_another_checkout_compiled_is_found(tmp_path: Path) -> None:
+    installed = Toolchain(Path(os.environ["MLC_LLM_TOOLCHAIN"]), "")
+    objects = tmp_path / "objects"
+    env = command_env(installed, LANE) | {"ZIG_LOCAL_CACHE_DIR": str(objects)}
+    found = []
+    for name, answer in (("first", 1), ("second", 1), ("other", 2)):
+        source = tmp_path / name
+        build = source / "build"
+        for folder in (build, source / "cpp"):
+            folder.mkdir(parents=True)
+        (source / "cpp" / "it.h").write_text(f"const int answer = {answer};\n")
+        (source / "cpp" / "it.cc").write_text('#include "it.h"\nint Answer() { return answer; }\n')
+        (build / "made.cc").write_text('#include "it.h"\nint More() { return answer + 1; }\n')
+        zig = installed.directory / "ziglang" / "zig"
+        command: list[str | Path] = [sys.executable, LAUNCHER, source, zig, "c++"]
+        command += [f"-I{source}/cpp", f"-ffile-prefix-map={source}=it", "-o", "it.o", "-c"]
+        for file in (source / "cpp" / "it.cc", "made.cc"):  # as CMake names them
+            subprocess.run([*command, file], cwd=build, env=env, check=True)
+        found.append((len([*objects.glob("o/*")]), (build / "it.o").read_bytes()))
+    first, second, other = found
+    assert first == second
+    assert first != other
 
 
 def test_toolchain_is_installed_once(cache: Path, lock: Path, tmp_path: Path) -> None:
