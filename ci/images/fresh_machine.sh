@@ -21,9 +21,13 @@ origin=$(mktemp -d)
 trap 'rm -rf "$origin"' EXIT
 git clone --quiet --bare "file://$PWD" "$origin"
 
-# The C++ libraries, minutes for each platform, were compiled in the same way on this machine.
-zig="$(python3 -c 'from ci.paths import cache_dir; print(cache_dir())')/zig"
-arguments=(--rm --volume "$origin:/origin:ro" --volume "$zig:/root/.cache/mlc_llm-factory/zig")
+# What takes minutes was compiled in the same way on this machine: the C++ libraries, and all but
+# the few files that hold the version.
+cache="$(python3 -c 'from ci.paths import cache_dir; print(cache_dir())')"
+arguments=(--rm --volume "$origin:/origin:ro")
+for folder in zig objects; do
+  arguments+=(--volume "$cache/$folder:/root/.cache/mlc_llm-factory/$folder")
+done
 part="tests/ci/test_bootstrap.py tests/ci/test_docs.py tests/python/test_cli.py"
 arguments+=(--env "PYTEST_ADDOPTS=$part" --env UV_HTTP_RETRIES)
 if [[ -n ${SSL_CERT_FILE:-} ]]; then # this machine's own certificates, behind a proxy
