@@ -56,7 +56,7 @@ class Core:
         # Rotary embeddings can depend on the context.
         config = dataclasses.replace(loaded.config, context_window=self.plan.context)
         loaded = dataclasses.replace(loaded, config=config)
-        self.model = Model(loaded, self.plan.device, prefill_chunk, progress)
+        self.model = Model(loaded, self.plan.device, self.plan.prefill_chunk, progress)
         self._defaults = loaded.chat_config
         self._directory = directory
         self._template: ChatTemplate | None = None

@@ -12,9 +12,7 @@ if TYPE_CHECKING:
     from mlc_llm.models import ModelConfig
 
 PAGE_TOKENS = 32  # kPageTokens of cpp/runtime/backend.h
-_HEAD_ALIGN = (
-    16  # kHeadAlign of cpp/runtime/backend.h: values that heads are padded to in the cache
-)
+_HEAD_ALIGN = 16  # kHeadAlign there: values that heads are padded to in the cache
 _MAX_CHUNK = 8192  # tokens
 _GIB = 1 << 30
 _MIB = 1 << 20
@@ -26,7 +24,7 @@ class Plan:
 
     `device` is an id, and `device_why` says why that one.
     `pages` of 32 tokens are shared by up to `sequences` requests at once; `prefill_chunk` is how
-    many tokens are computed together at most.
+    many tokens are computed together at most: as asked for, or as the device's buffers allow.
     """
 
     device: str
@@ -93,6 +91,14 @@ def make_plan(
     """
     _check("prefill_chunk", prefill_chunk, _MAX_CHUNK)
     _check("max_sequences", max_sequences, prefill_chunk)
+    if memory.buffer is not None:  # the rows of a step have one together
+        rows = memory.buffer // (4 * _widest(config))
+        if rows < max_sequences:
+            raise ValueError(
+                f"The rows of {max_sequences} requests do not fit into the device's buffers, of at "
+                f"most {format_size(memory.buffer)}: {rows} do."
+            )
+        prefill_chunk = min(prefill_chunk, rows)
     limit = config.context_window
     if max_context is not None:
         _check("max_context", max_context, limit)
@@ -110,12 +116,6 @@ def make_plan(
             f"{least * PAGE_TOKENS} tokens {format_size(least * page)}), but "
             f"{format_size(max(available, 0))} of the device's {format_size(memory.total)} are "
             "free: use a smaller model or context, or free memory."
-        )
-    if memory.buffer is not None and memory.buffer < 4 * prefill_chunk * _widest(config):
-        raise ValueError(
-            f"The rows of {prefill_chunk} tokens do not fit into the device's buffers, of at most "
-            f"{format_size(memory.buffer)}: use a prefill_chunk of at most "
-            f"{memory.buffer // (4 * _widest(config))}."
         )
     pages = min(wanted * max_sequences, max(left // 2 // page, least))
     if memory.buffer is not None:  # of each layer, keys and values have one each

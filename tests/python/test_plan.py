@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from mlc_llm.placement import Memory, Placement
 from mlc_llm.plan import PAGE_TOKENS, Plan, make_plan, page_bytes, place
 from mlc_llm.weights import load_model_dir
 
+ROOT = Path(__file__).parents[2]
 GIB = 1 << 30
 WEIGHTS = 600 << 20
 CPU = Placement("cpu", "as asked for")
@@ -42,6 +44,14 @@ def plan(config: ModelConfig, available: int, **wanted: int) -> Plan:
 def test_page_of_the_cache(config: ModelConfig) -> None:
     assert page_bytes(config) == 32 * 22 * 2 * 4 * 64 * 2
     assert page_bytes(dataclasses.replace(config, half_cache=False)) == 2 * page_bytes(config)
+
+
+def test_pages_are_those_of_the_core(config: ModelConfig) -> None:
+    text = (ROOT / "cpp" / "runtime" / "backend.h").read_text(encoding="utf-8")
+    core = {name: int(value) for name, value in re.findall(r"\b(k\w+) = (\d+);", text)}
+    assert core["kPageTokens"] == PAGE_TOKENS
+    config = dataclasses.replace(config, layers=1, kv_heads=1, head_dim=1, half_cache=True)
+    assert page_bytes(config) == 2 * core["kHeadAlign"] * core["kPageTokens"] * 2
 
 
 def test_all_that_is_wanted_when_it_fits(config: ModelConfig) -> None:
@@ -123,9 +133,10 @@ def test_buffers_limit_the_cache(config: ModelConfig) -> None:
 
 def test_buffers_limit_the_prefill_chunk(config: ModelConfig) -> None:
     memory = Memory(16 * GIB, 8 * GIB, 4 * 5632 * 100)
-    make_plan(config, CPU, memory, weight_bytes=WEIGHTS, prefill_chunk=100)
-    with pytest.raises(ValueError, match="use a prefill_chunk of at most 100"):
-        make_plan(config, CPU, memory, weight_bytes=WEIGHTS, prefill_chunk=101)
+    chosen = make_plan(config, CPU, memory, weight_bytes=WEIGHTS, max_sequences=100)
+    assert chosen.prefill_chunk == 100
+    with pytest.raises(ValueError, match=r"rows of 101 requests do not fit .*: 100 do"):
+        make_plan(config, CPU, memory, weight_bytes=WEIGHTS, max_sequences=101)
 
 
 def test_memory_of_this_machine() -> None:
