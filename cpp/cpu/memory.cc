@@ -25,8 +25,7 @@ Floats AllocateZeros(std::size_t bytes) {
 
 CpuKvCache::CpuKvCache(const KvLayout& layout)
     : KvCache(layout),
-      padded_dim_((layout.head_dim + kHeadAlign - 1) / kHeadAlign * kHeadAlign),
-      head_stride_(static_cast<std::size_t>(padded_dim_) * kPageTokens),
+      head_stride_(static_cast<std::size_t>(padded_dim()) * kPageTokens),
       page_stride_(head_stride_ * static_cast<std::size_t>(layout.kv_heads)),
       memory_(AllocateZeros(layout.bytes_per_page() * static_cast<std::size_t>(layout.pages))) {}
 

@@ -2,7 +2,6 @@
 
 #include <cstddef>
 #include <memory>
-#include <span>
 
 #include "runtime/backend.h"
 
@@ -43,8 +42,7 @@ class CpuKvCache final : public KvCache {
  public:
   explicit CpuKvCache(const KvLayout& layout);
 
-  std::int32_t padded_dim() const { return padded_dim_; }
-  std::size_t head_stride() const { return head_stride_; }  ///< elements, between heads of a page
+  std::int32_t padded_dim() const { return layout().padded_dim(); }
   std::size_t page_stride() const { return page_stride_; }  ///< elements, between pages
 
   void* Keys(std::int32_t layer, std::int32_t kv_head) const { return At(2 * layer, kv_head); }
@@ -55,7 +53,6 @@ class CpuKvCache final : public KvCache {
  private:
   void* At(std::int32_t part, std::int32_t kv_head) const;
 
-  std::int32_t padded_dim_;
   std::size_t head_stride_, page_stride_;
   Floats memory_;
 };

@@ -41,11 +41,11 @@ struct KvLayout {
 
   bool operator==(const KvLayout&) const = default;
 
-  /// Heads are padded to kHeadAlign values.
+  std::int32_t padded_dim() const { return (head_dim + kHeadAlign - 1) / kHeadAlign * kHeadAlign; }
+
   std::size_t bytes_per_page() const {
-    const std::int32_t padded = (head_dim + kHeadAlign - 1) / kHeadAlign * kHeadAlign;
     return std::size_t{2} * static_cast<std::size_t>(layers) * static_cast<std::size_t>(kv_heads) *
-           static_cast<std::size_t>(padded) * kPageTokens * (half ? 2 : 4);
+           static_cast<std::size_t>(padded_dim()) * kPageTokens * (half ? 2 : 4);
   }
 };
 

@@ -124,10 +124,6 @@ DeviceKvCache::DeviceKvCache(std::shared_ptr<Device> device, const KvLayout& lay
   }
 }
 
-std::uint32_t DeviceKvCache::padded_dim() const {
-  return static_cast<std::uint32_t>((layout().head_dim + kHeadAlign - 1) / kHeadAlign * kHeadAlign);
-}
-
 void Attention::Record(Recorder& recorder, const AttentionSpec& spec, const DeviceKvCache& cache,
                        const Step& step, std::span<const RowRange> ranges, const Slice& qkv,
                        const Slice* out, const Count& count) const {

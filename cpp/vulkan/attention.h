@@ -1,7 +1,6 @@
 #pragma once
 
 #include <cstdint>
-#include <functional>
 #include <memory>
 #include <span>
 #include <vector>
@@ -19,7 +18,7 @@ class DeviceKvCache final : public mlc::KvCache {
  public:
   DeviceKvCache(std::shared_ptr<Device> device, const KvLayout& layout);
 
-  std::uint32_t padded_dim() const;
+  std::uint32_t padded_dim() const { return static_cast<std::uint32_t>(layout().padded_dim()); }
   const Slice& Keys(std::int32_t layer) const { return parts_[Index(layer)].slice(); }
   const Slice& Values(std::int32_t layer) const { return parts_[Index(layer) + 1].slice(); }
 
@@ -37,15 +36,12 @@ class DeviceKvCache final : public mlc::KvCache {
 /// Attention over the paged cache.
 class Attention {
  public:
-  using Count = std::function<void(double share)>;
-
   explicit Attention(Device& device) : device_(device) {}
 
   /// Records Backend::Attend for the rows of `ranges`; each range of a prompt is one sequence.
   /// Besides the rows, a recording depends on the step's room.
   /// Where a shader may have few buffers, other rows take the kernels of prompts too.
-  /// `qkv` and `out` hold all rows of the step; `out` may be null. `count` is told, behind each
-  /// part, which share of the longest submission that takes, and may begin another recording.
+  /// `qkv` and `out` hold all rows of the step; `out` may be null.
   void Record(Recorder& recorder, const AttentionSpec& spec, const DeviceKvCache& cache,
               const Step& step, std::span<const RowRange> ranges, const Slice& qkv,
               const Slice* out, const Count& count) const;

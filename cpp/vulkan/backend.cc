@@ -134,8 +134,7 @@ class VulkanBackend final : public Backend {
 
   void Attend(const AttentionSpec& spec, mlc::Buffer& qkv, mlc::Buffer* out) override {
     attention_.Record(*recorder_, spec, *cache_, step_, step_.sequences(), SliceOf(qkv),
-                      out == nullptr ? nullptr : &SliceOf(*out),
-                      [this](double share) { Count(share); });
+                      out == nullptr ? nullptr : &SliceOf(*out), count_);
   }
 
   void AddProject(const Matrix& matrix, const NormSpec* post_norm, const mlc::Buffer& x,
@@ -190,7 +189,8 @@ class VulkanBackend final : public Backend {
          .epilogue = cap > 0 ? Epilogue::kCap : Epilogue::kStore,
          .cap = cap},
         Cut(picked ? std::vector<RowRange>{{.first = 0, .count = logit_rows_}} : step_.ranges(),
-            Size(first_row), Size(rows)));
+            Size(first_row), Size(rows)),
+        count_);
   }
 
   bool ranks_tokens() const override { return true; }
@@ -220,18 +220,7 @@ class VulkanBackend final : public Backend {
   /// A product in the middle of a model.
   void Multiply(Product product) {
     product.awaited = true;
-    matmul_.Record(*recorder_, product, ranges_);
-    Count(matmul_.ShareOf(product, ranges_));
-  }
-
-  /// Adds `share` of the longest submission, and begins another recording, for a submission of its
-  /// own, where this one is long enough.
-  void Count(double share) {
-    share_ += share;
-    if (share_ < 1) return;
-    share_ = 0;
-    cuts_.push_back(recorder_->Finish());
-    recorder_.emplace(*device_, scratch_);
+    matmul_.Record(*recorder_, product, ranges_, count_);
   }
 
   void Add(const Recording& recording, bool apart = false) {
@@ -336,6 +325,14 @@ class VulkanBackend final : public Backend {
   std::optional<Recorder> recorder_;
   std::vector<Recording> cuts_;
   double share_ = 0;  ///< of the longest submission, since the last cut
+  /// Begins another recording, for a submission of its own, where this one is long enough.
+  const Count count_ = [this](double share) {
+    share_ += share;
+    if (share_ < 1) return;
+    share_ = 0;
+    cuts_.push_back(recorder_->Finish());
+    recorder_.emplace(*device_, scratch_);
+  };
   std::map<Key, Recorded> recordings_;
   std::uint64_t clock_ = 0;
 };

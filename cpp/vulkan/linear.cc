@@ -1,7 +1,6 @@
 #include <algorithm>
 #include <mutex>
 #include <stdexcept>
-#include <string>
 #include <utility>
 
 #include "runtime/float16.h"
@@ -38,7 +37,8 @@ class VulkanLinear final : public Linear {
     ScratchPool scratch{false};
     Recorder recorder(*device_, scratch);
     const RowRange row{.first = 0, .count = 1};
-    matmul.Record(recorder, {.matrix = *matrix_, .x = x_.slice(), .out = out_.slice()}, {&row, 1});
+    matmul.Record(recorder, {.matrix = *matrix_, .x = x_.slice(), .out = out_.slice()}, {&row, 1},
+                  [](double) {});
     recorder.ShowHost();
     recording_ = recorder.Finish();
     fence_ = device_->MakeFence();

@@ -11,6 +11,7 @@ namespace mlc::vulkan {
 namespace {
 
 constexpr std::size_t kUnitBytes = 16;
+constexpr std::uint32_t kTile = 128;  // rows of a prompt, of the largest workgroups
 
 std::size_t Padded(std::size_t bytes) { return (bytes + kUnitBytes - 1) / kUnitBytes * kUnitBytes; }
 
@@ -133,33 +134,33 @@ std::uint32_t FewRows(const Device& device) {
   return HasMatrixProduct(device) ? 1 : 8;
 }
 
-bool MatMul::UsesMatrixUnits(const Product& product) const {
-  return product.matrix.encoding != Encoding::kFloat32 && HasMatrixProduct(device_);
-}
-
-double MatMul::ShareOf(const Product& product, std::span<const RowRange> ranges) const {
+void MatMul::Record(Recorder& recorder, const Product& product, std::span<const RowRange> ranges,
+                    const Count& count) const {
+  const DeviceMatrix& matrix = product.matrix;
+  const bool matrices = matrix.encoding != Encoding::kFloat32 && HasMatrixProduct(device_);
   const Limits& limits = device_.limits();
-  const double row = 2.0 * product.matrix.rows * product.matrix.cols;
-  double share = 0;
   for (const RowRange& range : ranges) {
     // Few rows wait for the weights, not for the arithmetic.
-    const bool fast = !range.prompt || UsesMatrixUnits(product);
-    share += row * range.count /
-             static_cast<double>(fast ? limits.matrix_operations : limits.operations);
-  }
-  return share;
-}
-
-void MatMul::Record(Recorder& recorder, const Product& product,
-                    std::span<const RowRange> ranges) const {
-  const bool matrices = UsesMatrixUnits(product);
-  for (const RowRange& range : ranges) {
+    const bool fast = !range.prompt || matrices;
+    const double row_share =
+        2.0 * matrix.rows * matrix.cols /
+        static_cast<double>(fast ? limits.matrix_operations : limits.operations);
     if (!range.prompt) {
       RecordMatvec(recorder, product, range);
-    } else if (matrices) {
-      RecordMatrixProduct(recorder, product, range);
-    } else {
-      RecordTiledProduct(recorder, product, range);
+      count(row_share * range.count);
+      continue;
+    }
+    const auto tiles = static_cast<std::uint32_t>(std::clamp(1 / (row_share * kTile), 1.0, 1e6));
+    for (std::uint32_t done = 0; done < range.count; done += tiles * kTile) {
+      RowRange part = range;
+      part.first += done;
+      part.count = std::min(tiles * kTile, range.count - done);
+      if (matrices) {
+        RecordMatrixProduct(recorder, product, part);
+      } else {
+        RecordTiledProduct(recorder, product, part);
+      }
+      count(row_share * part.count);
     }
   }
 }

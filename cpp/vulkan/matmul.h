@@ -13,7 +13,7 @@
 namespace mlc::vulkan {
 
 /// A weight matrix on a device, in parts that a binding can show. Rows are padded to units of 16
-/// bytes; the rest of the layout is MatrixView's. shaders/weight.glsl reads it.
+/// bytes; the rest of the layout is MatrixView's.
 struct DeviceMatrix final : mlc::Matrix {
   struct Part {
     std::uint32_t first_row = 0;
@@ -89,8 +89,6 @@ void RecordParts(Recorder& recorder, const Kernel& kernel, const Product& produc
                  const RowRange& range, const Slice& x, const Slice& norm, const ProductTile& tile,
                  const OverlapRows& rows);
 
-constexpr std::uint32_t CeilDivide(std::uint32_t a, std::uint32_t b) { return (a + b - 1) / b; }
-
 /// Most rows of a sequence, in one step, that are multiplied one by one: more are a prompt.
 std::uint32_t FewRows(const Device& device);
 
@@ -104,14 +102,10 @@ class MatMul {
   /// Records `product` for the rows of `ranges`: prompts tile by tile, by cooperative matrices
   /// where the device has them; all else by matrix-vector products, which read the matrix once for
   /// up to 8 rows.
-  void Record(Recorder& recorder, const Product& product, std::span<const RowRange> ranges) const;
-
-  /// Which share of the longest submission that takes, at most.
-  double ShareOf(const Product& product, std::span<const RowRange> ranges) const;
+  void Record(Recorder& recorder, const Product& product, std::span<const RowRange> ranges,
+              const Count& count) const;
 
  private:
-  bool UsesMatrixUnits(const Product& product) const;
-
   Device& device_;
 };
 

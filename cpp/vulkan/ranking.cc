@@ -24,8 +24,6 @@ Program Adjust() { return {spirv::adjust, 2, 1, sizeof(std::uint32_t)}; }
 Program Scan() { return {spirv::scan, 4, 1u << 1 | 1u << 2, sizeof(Shape)}; }
 Program List() { return {spirv::shortlist, 4, 1u << 2, sizeof(Shape)}; }
 
-std::uint32_t DivideUp(std::uint32_t a, std::uint32_t b) { return (a + b - 1) / b; }
-
 }  // namespace
 
 bool Ranking::Reserve(std::size_t rows) {
@@ -38,15 +36,15 @@ bool Ranking::Reserve(std::size_t rows) {
 
 void Ranking::Record(Recorder& recorder, const Step& step, const Slice& logits, std::uint32_t rows,
                      std::uint32_t vocab) const {
-  const std::uint32_t block_size = std::max(kLeastBlock, DivideUp(vocab, kMostBlocks));
+  const std::uint32_t block_size = std::max(kLeastBlock, CeilDivide(vocab, kMostBlocks));
   const Shape shape{.vocab = vocab,
                     .block_size = block_size,
-                    .blocks = DivideUp(vocab, block_size),
+                    .blocks = CeilDivide(vocab, block_size),
                     .capacity = kCapacity};
   // Lists grow by atomic operations, which are not for the host's memory.
   const VkDeviceSize answer_bytes = VkDeviceSize{rows} * kAnswerWords * sizeof(std::uint32_t);
   const VkDeviceSize partial_bytes = VkDeviceSize{rows} * shape.blocks * 2 * sizeof(float);
-  const VkDeviceSize partials_at = DivideUp(static_cast<std::uint32_t>(answer_bytes), 256) * 256;
+  const VkDeviceSize partials_at = CeilDivide(static_cast<std::uint32_t>(answer_bytes), 256) * 256;
   const Slice scratch = recorder.Scratch(ScratchPool::kRanking, partials_at + partial_bytes);
   const Slice answers = scratch.Part(0, answer_bytes);
   const Slice partials = scratch.Part(partials_at, partial_bytes);
@@ -57,7 +55,7 @@ void Ranking::Record(Recorder& recorder, const Step& step, const Slice& logits, 
   recorder.Dispatch(device_.GetKernel(Scan(), {lanes}), {logits, partials, answers, step.slice()},
                     shape, {shape.blocks, rows});
   recorder.Dispatch(device_.GetKernel(List(), {lanes}), {logits, partials, answers, step.slice()},
-                    shape, {DivideUp(shape.blocks, kBlocksOfGroup), rows});
+                    shape, {CeilDivide(shape.blocks, kBlocksOfGroup), rows});
   recorder.Copy(answers, answers_.slice().Part(0, answer_bytes));
   recorder.ShowHost();
 }

@@ -2,6 +2,7 @@
 
 #include <array>
 #include <cstdint>
+#include <functional>
 #include <initializer_list>
 #include <memory>
 #include <span>
@@ -25,10 +26,16 @@ struct Recording {
   Work work;
 };
 
+/// Is told, behind each part of an operator, which share of the longest submission that takes, at
+/// most; and may begin another recording.
+using Count = std::function<void(double share)>;
+
 /// Workgroups of a dispatch.
 struct Groups {
   std::uint32_t x = 1, y = 1, z = 1;
 };
+
+constexpr std::uint32_t CeilDivide(std::uint32_t a, std::uint32_t b) { return (a + b - 1) / b; }
 
 /// The rows that a dispatch reads, adds to its results, and makes, for those that overlap; without
 /// the last one none waits for it.

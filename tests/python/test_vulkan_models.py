@@ -13,7 +13,7 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -39,8 +39,8 @@ WORKER = Path(__file__).with_name("vulkan_worker.py")
 BOUNDS = {"q0f32": 1e-4, "q0f16": 5e-3, "q4f16_1": 5e-3, "q4f32_1": 1e-3}
 MATRIX_BOUND = 5e-2
 EVERYTHING = (
-    "subgroup-shuffle,subgroup-size-control,storage-16bit,storage-8bit,float16,"
-    "integer-dot-product,cooperative-matrix,memory-budget,overlapping-dispatches,"
+    "subgroup-shuffle,subgroup-size-control,float16,integer-dot-product,cooperative-matrix,"
+    "memory-budget,overlapping-dispatches,"
     "buffer-range=16384,invocations=128,shared-bytes=16384,operations=100000"
 )
 HIDDEN = {"used": "", "hidden": EVERYTHING}
@@ -158,24 +158,42 @@ import sys
 from mlc_llm.model import Model
 from mlc_llm.work import last_work
 model = Model.load(sys.argv[1], device="vulkan")
-for tokens in (40, 1):
-    (logits,) = model.extend([(model.sequence(), [5] * tokens)])
+for tokens in map(int, sys.argv[2:]):
+    (logits,) = model.extend([(model.sequence(), [i * 7 % 97 for i in range(tokens)])])
     print(last_work(model, tokens).submissions, logits.tobytes().hex())
 """
 
 
+def count_submissions(model: Path, prompts: Sequence[int], operations: int | None) -> list[str]:
+    """Return how many submissions each prompt took, and its logits, where one may do so much."""
+    command = [sys.executable, "-c", SUBMISSIONS, str(model), *map(str, prompts)]
+    hidden = f"operations={operations}" if operations else ""
+    environment = os.environ | {"MLC_LLM_VULKAN_HIDE": hidden}
+    return subprocess.check_output(command, env=environment, text=True).split()
+
+
 @pytest.mark.usefixtures("gpu")
 def test_a_prompt_that_takes_long_is_several_submissions(maker: ModelMaker) -> None:
-    command = [sys.executable, "-c", SUBMISSIONS, str(maker.mlc("llama", "q0f16"))]
-    found = []
-    for hidden in ("", "operations=1000000", "operations=20000"):
-        environment = os.environ | {"MLC_LLM_VULKAN_HIDE": hidden}
-        found.append(subprocess.check_output(command, env=environment, text=True).split())
+    model = maker.mlc("llama", "q0f16")
+    found = [count_submissions(model, (40, 1), most) for most in (None, 1_000_000, 20_000)]
     prompts = [int(submissions) for submissions, *_ in found]
     assert prompts[0] == 1 < prompts[1] < prompts[2]
     assert prompts[2] > 1 + 5 * 3  # a layer has five operators: attention itself is cut
     assert [one[2] for one in found[:2]] == ["1", "1"]
     assert found[0][1::2] == found[1][1::2] == found[2][1::2]
+
+
+@pytest.mark.usefixtures("gpu")
+@pytest.mark.parametrize("quantization", ["q0f32", "q4f16_1"])
+def test_a_product_that_takes_long_is_several_submissions(
+    quantization: str, tmp_path: Path
+) -> None:
+    hf = make_hf_model(tmp_path / "hf", "llama", num_hidden_layers=2, intermediate_size=2048)
+    model = convert(hf, quantization, tmp_path / "mlc")
+    whole, cut = (count_submissions(model, [300], most) for most in (None, 60_000_000))
+    assert whole[0] == "1"
+    assert int(cut[0]) > 1 + 2 * 2  # two products of a layer have so much to do, and nothing else
+    assert cut[1] == whole[1]
 
 
 @pytest.mark.usefixtures("gpu")
