@@ -15,8 +15,6 @@ struct NamedFeature {
 constexpr NamedFeature kFeatures[] = {
     {"subgroup-shuffle", &Features::subgroup_shuffle},
     {"subgroup-size-control", &Features::subgroup_size_control},
-    {"storage-16bit", &Features::storage_16bit},
-    {"storage-8bit", &Features::storage_8bit},
     {"float16", &Features::float16},
     {"integer-dot-product", &Features::dot_product},
     {"cooperative-matrix", &Features::cooperative_matrix},

@@ -11,11 +11,9 @@ namespace mlc::vulkan {
 /// What kernels choose by. All of it is optional: a device may have none.
 struct Features {
   bool subgroup_shuffle = false;
-  bool subgroup_size_control = false;  ///< sizes from min_subgroup_size to max_subgroup_size
-  bool storage_16bit = false;          ///< float16 in storage buffers
-  bool storage_8bit = false;
-  bool float16 = false;      ///< arithmetic
-  bool dot_product = false;  ///< of four int8
+  bool subgroup_size_control = false;  ///< subgroups that are full, and of the size asked for
+  bool float16 = false;                ///< arithmetic
+  bool dot_product = false;            ///< of four int8
   bool cooperative_matrix = false;
   bool memory_budget = false;
   bool overlapping_dispatches = false;  ///< a queue starts workgroups in order: see Recorder
@@ -34,8 +32,6 @@ struct Limits {
   std::uint32_t alignment = 0;          ///< of a binding's offset
   std::uint32_t processors = 0;         ///< that run workgroups, where the driver tells
   std::uint32_t subgroup_size = 0;
-  std::uint32_t min_subgroup_size = 0;
-  std::uint32_t max_subgroup_size = 0;
 };
 
 /// Buffers of a shader that nothing stands in for: of a device with fewer, none is of use.

@@ -22,7 +22,6 @@ inline constexpr std::uint32_t kDeviceVersion = ApiVersion(1, 2);  ///< what the
 /// A device that the core can use.
 struct PhysicalDevice {
   VkPhysicalDevice handle = nullptr;
-  std::uint32_t api_version = 0;
   std::uint32_t queue_family = 0;  ///< the first one with compute
   VkPhysicalDeviceType type{};
   Capabilities capabilities;

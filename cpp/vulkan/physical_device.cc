@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <cstdlib>
 #include <optional>
-#include <span>
 #include <string_view>
 #include <vector>
 
@@ -63,8 +62,7 @@ class Extensions {
 /// The feature structures of all versions and extensions that a device knows, as one chain.
 struct FeatureChain {
   explicit FeatureChain(const Extensions& extensions) {
-    core.pNext = &vulkan11;
-    vulkan11.pNext = &vulkan12;
+    core.pNext = &vulkan12;
     void** next = &vulkan12.pNext;
     const auto add = [&](auto& structure, const char* extension) {
       if (!extensions.Offers(extension)) return;
@@ -81,7 +79,6 @@ struct FeatureChain {
   FeatureChain& operator=(const FeatureChain&) = delete;
 
   VkPhysicalDeviceFeatures2 core;
-  VkPhysicalDeviceVulkan11Features vulkan11;
   VkPhysicalDeviceVulkan12Features vulkan12;
   VkPhysicalDeviceShaderIntegerDotProductFeatures dot_product;
   VkPhysicalDeviceSubgroupSizeControlFeatures subgroup_size;
@@ -112,10 +109,6 @@ Features ReadFeatures(const FeatureChain& chain, const VkPhysicalDeviceSubgroupP
       .subgroup_size_control = chain.subgroup_size.subgroupSizeControl == VK_TRUE &&
                                chain.subgroup_size.computeFullSubgroups == VK_TRUE &&
                                (sizes.requiredSubgroupSizeStages & VK_SHADER_STAGE_COMPUTE_BIT),
-      .storage_16bit = chain.vulkan11.storageBuffer16BitAccess == VK_TRUE &&
-                       chain.core.features.shaderInt16 == VK_TRUE,
-      .storage_8bit =
-          chain.vulkan12.storageBuffer8BitAccess == VK_TRUE && chain.vulkan12.shaderInt8 == VK_TRUE,
       .float16 = chain.vulkan12.shaderFloat16 == VK_TRUE,
       .dot_product = chain.dot_product.shaderIntegerDotProduct == VK_TRUE,
       .cooperative_matrix =
@@ -167,7 +160,6 @@ PhysicalDevice Inspect(const InstanceFunctions& functions, VkPhysicalDevice hand
 
   PhysicalDevice device;
   device.handle = handle;
-  device.api_version = core.apiVersion;
   device.queue_family = *queue_family;
   device.type = core.deviceType;
   functions.vkGetPhysicalDeviceMemoryProperties(handle, &device.memory);
@@ -191,12 +183,8 @@ PhysicalDevice Inspect(const InstanceFunctions& functions, VkPhysicalDevice hand
           core.deviceType == VK_PHYSICAL_DEVICE_TYPE_DISCRETE_GPU ? kFastOperations : kOperations,
       .alignment = static_cast<std::uint32_t>(core.limits.minStorageBufferOffsetAlignment),
       .processors = processors.shaderSMCount,
-      .subgroup_size = subgroup.subgroupSize,
-      .min_subgroup_size = subgroup.subgroupSize,
-      .max_subgroup_size = subgroup.subgroupSize};
+      .subgroup_size = subgroup.subgroupSize};
   if (capabilities.features.subgroup_size_control) {
-    capabilities.limits.min_subgroup_size = sizes.minSubgroupSize;
-    capabilities.limits.max_subgroup_size = sizes.maxSubgroupSize;
     // A workgroup with subgroups of a size that was asked for may have so many of them.
     const std::uint64_t most =
         std::uint64_t{sizes.maxComputeWorkgroupSubgroups} * subgroup.subgroupSize;
@@ -228,10 +216,6 @@ VkResult CreateDevice(const InstanceFunctions& functions, const PhysicalDevice& 
   functions.vkGetPhysicalDeviceFeatures2(physical.handle, &offered.core);
   const Features& features = physical.capabilities.features;
   const auto flag = [](bool value) { return value ? VK_TRUE : 0u; };
-  enabled.core.features.shaderInt16 = flag(features.storage_16bit);
-  enabled.vulkan11.storageBuffer16BitAccess = flag(features.storage_16bit);
-  enabled.vulkan12.storageBuffer8BitAccess = flag(features.storage_8bit);
-  enabled.vulkan12.shaderInt8 = flag(features.storage_8bit);
   enabled.vulkan12.shaderFloat16 = flag(features.float16);
   enabled.vulkan12.vulkanMemoryModel = offered.vulkan12.vulkanMemoryModel;
   enabled.vulkan12.vulkanMemoryModelDeviceScope = offered.vulkan12.vulkanMemoryModelDeviceScope;

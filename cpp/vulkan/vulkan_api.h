@@ -168,7 +168,6 @@ enum VkStructureType : std::int32_t {
   VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_SUBGROUP_PROPERTIES = 1000094000,
   VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_SUBGROUP_SIZE_CONTROL_FEATURES = 1000225002,
   VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_SUBGROUP_SIZE_CONTROL_PROPERTIES = 1000225000,
-  VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_VULKAN_1_1_FEATURES = 49,
   VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_VULKAN_1_2_FEATURES = 51,
   VK_STRUCTURE_TYPE_PIPELINE_CACHE_CREATE_INFO = 17,
   VK_STRUCTURE_TYPE_PIPELINE_LAYOUT_CREATE_INFO = 30,
@@ -694,22 +693,6 @@ struct VkPhysicalDeviceSubgroupSizeControlProperties {
   std::uint32_t maxSubgroupSize{};
   std::uint32_t maxComputeWorkgroupSubgroups{};
   VkShaderStageFlags requiredSubgroupSizeStages{};
-};
-struct VkPhysicalDeviceVulkan11Features {
-  VkStructureType sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_VULKAN_1_1_FEATURES;
-  void* pNext{};
-  VkBool32 storageBuffer16BitAccess{};
-  VkBool32 uniformAndStorageBuffer16BitAccess{};
-  VkBool32 storagePushConstant16{};
-  VkBool32 storageInputOutput16{};
-  VkBool32 multiview{};
-  VkBool32 multiviewGeometryShader{};
-  VkBool32 multiviewTessellationShader{};
-  VkBool32 variablePointersStorageBuffer{};
-  VkBool32 variablePointers{};
-  VkBool32 protectedMemory{};
-  VkBool32 samplerYcbcrConversion{};
-  VkBool32 shaderDrawParameters{};
 };
 struct VkPhysicalDeviceVulkan12Features {
   VkStructureType sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_VULKAN_1_2_FEATURES;
