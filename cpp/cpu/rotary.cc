@@ -1,6 +1,7 @@
 #include "cpu/rotary.h"
 
 #include <cmath>
+#include <span>
 
 #include "runtime/float16.h"
 #include "runtime/thread_pool.h"

@@ -1,6 +1,5 @@
 #pragma once
 
-#include <span>
 #include <vector>
 
 #include "cpu/kernels/row_kernels.h"
@@ -16,7 +15,7 @@ class Rotary {
   /// Starts a step, in which each pair of frequencies and scale makes one table of angles.
   void Begin(const Batch& batch);
 
-  /// Backend::Rotate
+  /// The first half of Backend::Attend.
   void Rotate(const AttentionSpec& spec, float* qkv, const CpuKvCache& cache);
 
  private:

@@ -1,5 +1,7 @@
 #include "ffi/arguments.h"
 
+#include <limits>
+
 namespace mlc {
 namespace {
 

@@ -3,7 +3,6 @@
 #include "engine/engine.h"
 
 #include <algorithm>
-#include <string>
 #include <utility>
 #include <vector>
 

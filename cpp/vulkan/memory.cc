@@ -3,10 +3,12 @@
 #include <algorithm>
 #include <bit>
 #include <cstdio>
+#include <map>
 #include <stdexcept>
 #include <string>
 #include <utility>
 
+#include "vulkan/handles.h"
 #include "vulkan/result.h"
 
 namespace mlc::vulkan {

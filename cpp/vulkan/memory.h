@@ -2,13 +2,11 @@
 
 #include <cstddef>
 #include <list>
-#include <map>
 #include <memory>
 #include <mutex>
 #include <span>
 #include <vector>
 
-#include "vulkan/handles.h"
 #include "vulkan/instance.h"
 
 namespace mlc::vulkan {
@@ -83,8 +81,6 @@ class Memory {
   /// At least `bytes` bytes, aligned for every use. Their content is undefined.
   /// Throws std::runtime_error, saying what was asked, what is free and what would fit.
   Allocation Allocate(VkDeviceSize bytes, Place place);
-
-  std::uint64_t allocated() const { return allocated_; }  ///< bytes of all blocks
 
  private:
   friend class Allocation;

@@ -3,7 +3,6 @@
 #include <filesystem>
 
 #include "vulkan/handles.h"
-#include "vulkan/instance.h"
 
 namespace mlc::vulkan {
 

@@ -3,7 +3,6 @@
 #include <atomic>
 #include <set>
 #include <stdexcept>
-#include <string_view>
 
 #include "cpp/check.h"
 #include "cpp/environment.h"

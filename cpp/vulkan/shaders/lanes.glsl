@@ -33,10 +33,3 @@ float SumOfLanes(float value) {
   }
   return value;
 }
-
-float MaximumOfLanes(float value) {
-  FLIPS for (uint i = 0; i < 7; ++i) {
-    if (1u << i < kLanes) value = max(value, FlipLanes(value, 1u << i));
-  }
-  return value;
-}
