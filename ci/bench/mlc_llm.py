@@ -16,8 +16,6 @@ from numpy.typing import NDArray
 
 from ci.bench.worker import CACHE_TOKENS, PREFILL, SEQUENCES, serve
 
-PAGE_TOKENS = 32  # of a page of the key-value cache
-
 
 class MlcLlm:
     """One model and one key-value cache of mlc_llm."""
@@ -30,7 +28,8 @@ class MlcLlm:
         self.model = import_module("mlc_llm.model").Model.load(
             path, device=device, max_rows=PREFILL
         )
-        pages = CACHE_TOKENS // PAGE_TOKENS
+        self.page_tokens: int = import_module("mlc_llm.plan").PAGE_TOKENS
+        pages = CACHE_TOKENS // self.page_tokens
         self.cache = library("cache_create")(self.model.handle, pages)
         self.forward = library("model_forward")
         self.pages_each = pages // SEQUENCES
@@ -67,7 +66,7 @@ class MlcLlm:
             self.lengths[sequence] = past + len(new)
             sequences.append((len(new), past, len(pages)))
             first = sequence * self.pages_each
-            pages += range(first, first - (-(past + len(new)) // PAGE_TOKENS))
+            pages += range(first, first - (-(past + len(new)) // self.page_tokens))
             rows += len(new)
             ends.append(rows - 1)
         out = self.logits[: len(tokens)]

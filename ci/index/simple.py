@@ -57,18 +57,12 @@ def describe(releases: Sequence[Release]) -> Mapping[str, Any]:
                 "hashes": {"sha256": file.sha256},
                 "requires-python": release.requires_python,
                 "size": file.size,
-                "core-metadata": {"sha256": file.metadata_sha256}
-                if file.metadata_sha256
-                else False,
+                "core-metadata": {"sha256": sha256} if (sha256 := file.metadata_sha256) else False,
             }
             for release in releases
             for file in release.files
         ],
     }
-
-
-def _metadata(file: File) -> Mapping[str, str] | bool:
-    return {"sha256": file.metadata_sha256} if file.metadata_sha256 else False
 
 
 def _from_project(url: str) -> str:

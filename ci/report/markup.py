@@ -22,9 +22,7 @@ def element(tag: str, *children: Child, **attributes: str) -> ET.Element:
     return made
 
 
-def table(
-    head: Iterable[Child], rows: Iterable[Iterable[ET.Element]], class_: str = ""
-) -> ET.Element:
+def table(head: Iterable[Child], rows: Iterable[Iterable[ET.Element]]) -> ET.Element:
     """Return a table that scrolls sideways where it must."""
     return element(
         "div",
@@ -32,7 +30,6 @@ def table(
             "table",
             element("thead", element("tr", *(_head(cell) for cell in head))),
             element("tbody", *(element("tr", *row) for row in rows)),
-            class_=class_,
         ),
         class_="scroll",
     )

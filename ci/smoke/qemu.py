@@ -32,15 +32,7 @@ PROCESSORS = {
     }
 }
 PACKAGES = (
-    *(
-        "libbz2-1.0",
-        "libc6",
-        "libexpat1",
-        "libffi8",
-        "libgcc-s1",
-        "liblzma5",
-        "libpython3.13-minimal",
-    ),
+    *("libbz2-1.0", "libc6", "libexpat1", "libffi8", "libgcc-s1", "liblzma5"),
     *("libpython3.13-minimal", "libpython3.13-stdlib", "libssl3t64", "libstdc++6", "libuuid1"),
     *("libvulkan1", "libzstd1", "python3.13-minimal", "zlib1g"),
 )

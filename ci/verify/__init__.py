@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
@@ -21,18 +20,15 @@ def verify_wheel(
     lane: Lane,
     version: str,
     *,
-    tvm_ffi: Path | None = None,
+    tvm_ffi: Path | None,
     forbidden: Iterable[str] = (),
 ) -> list[Check]:
     """Return every check's result for `wheel`, built for `lane` as `version` (PEP 440).
 
-    `tvm_ffi` is the folder that holds the lane's package of that name (default:
-    $MLC_LLM_TOOLCHAIN); `forbidden` are strings that no file may contain, such as the build's own
-    folders. Never raises for a bad wheel: a check that cannot run has failed, and a file that is
-    no wheel gives one failed check.
+    `tvm_ffi` is the folder that holds the lane's package of that name; `forbidden` are strings that
+    no file may contain, such as the build's own folders. Never raises for a bad wheel: a check that
+    cannot run has failed, and a file that is no wheel gives one failed check.
     """
-    if tvm_ffi is None and (variable := os.environ.get("MLC_LLM_TOOLCHAIN")):
-        tvm_ffi = Path(variable)
     try:
         held = read_wheel(wheel)
     except FactoryError as error:

@@ -54,9 +54,9 @@ def make_release(folder: Path, files: dict[str, bytes], tag: str = TAG) -> Relea
     )
 
 
-def digests(files: dict[str, bytes] = FILES) -> dict[str, str]:
-    """Return what the server must state of `files`."""
-    return {name: f"sha256:{hashlib.sha256(data).hexdigest()}" for name, data in files.items()}
+def digests() -> dict[str, str]:
+    """Return what the server must state of FILES."""
+    return {name: f"sha256:{hashlib.sha256(data).hexdigest()}" for name, data in FILES.items()}
 
 
 def run(double: Double, release: Release, world: World | None = None, token: str = TOKEN) -> str:

@@ -94,10 +94,10 @@ def edit(wheelhouse: Path, change: Callable[[dict[str, Any]], object]) -> None:
     path.write_text(json.dumps(document))
 
 
-def stage_release(folder: Path, tag: str = TAG, url: str = "", sdist: bytes = b"sdist") -> Release:
+def stage_release(folder: Path, tag: str = TAG, url: str = "") -> Release:
     """Return a whole release, staged in a new folder below `folder`."""
     version = tag.removeprefix("v").replace("-rc.", "rc")
-    wheelhouse = write_wheelhouse(folder / "wheelhouse", version=version, sdist=sdist)
+    wheelhouse = write_wheelhouse(folder / "wheelhouse", version=version)
     (folder / "staged").mkdir()
     gathered = gather(wheelhouse)
     staged = folder / "staged"
