@@ -32,27 +32,19 @@ def cache_dir() -> Path:
 
 @contextmanager
 def made_whole(final: Path) -> Iterator[Path]:
-    """Give a new folder that becomes `final` in the end, and leaves nothing where that fails."""
-    staging = new_folder_beside(final)
+    """Give a new folder that becomes `final` in the end, unless another session was first.
+
+    Where that fails it leaves nothing.
+    """
+    final.parent.mkdir(parents=True, exist_ok=True)
+    staging = Path(tempfile.mkdtemp(prefix="new-", dir=final.parent))
     try:
         yield staging
-        move_into_place(staging, final)
+        staging.chmod(0o755)  # mkdtemp's is private, and the cache may be shared
+        try:
+            staging.rename(final)
+        except OSError:
+            if not final.is_dir():
+                raise
     finally:
         shutil.rmtree(staging, ignore_errors=True)
-
-
-def new_folder_beside(final: Path) -> Path:
-    """Return a new, empty folder in which `final` is made, for `move_into_place`."""
-    final.parent.mkdir(parents=True, exist_ok=True)
-    return Path(tempfile.mkdtemp(prefix="new-", dir=final.parent))
-
-
-def move_into_place(staging: Path, final: Path) -> None:
-    """Move a finished folder to its place, unless another session was first."""
-    staging.chmod(0o755)  # mkdtemp's is private, and the cache may be shared
-    try:
-        staging.rename(final)
-    except OSError:
-        if not final.is_dir():
-            raise
-        shutil.rmtree(staging)

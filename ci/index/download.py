@@ -6,7 +6,7 @@ import shutil
 from pathlib import Path
 
 from ci.errors import FactoryError
-from ci.paths import WORK
+from ci.paths import WORK, made_whole
 from ci.release.github.client import Client, TroubleError
 from ci.release.github.download import download
 from ci.release.github.place import Place
@@ -31,9 +31,6 @@ def download_all(place: Place) -> Path:
             if folder.name not in tags:
                 shutil.rmtree(folder)
         for tag in sorted(tags - {folder.name for folder in top.iterdir()}):
-            partial = top / f".{tag}"
-            shutil.rmtree(partial, ignore_errors=True)
-            partial.mkdir()
-            print(download(client, tag, partial), flush=True)
-            partial.rename(top / tag)
+            with made_whole(top / tag) as partial:
+                print(download(client, tag, partial), flush=True)
     return top

@@ -13,7 +13,7 @@ from pathlib import Path
 from ci.debian import Package, PackageSet, unpacked
 from ci.errors import FactoryError
 from ci.lanes import find_lane, load_lanes
-from ci.paths import LOCKS, cache_dir, move_into_place, new_folder_beside
+from ci.paths import LOCKS, cache_dir, made_whole
 from ci.smoke.cases import Case
 from ci.smoke.checks import VulkanState
 from ci.smoke.host import drivers
@@ -87,11 +87,9 @@ def get_root() -> Path:
     root = cache_dir() / "qemu" / f"{SUITE}-arm64"
     if not root.exists():
         packages = PackageSet(SUITE, tuple(map(Package, PACKAGES)), "arm64")
-        with unpacked(packages, cache_dir()) as files:
-            staging = new_folder_beside(root)
+        with unpacked(packages, cache_dir()) as files, made_whole(root) as staging:
             shutil.copytree(files, staging, symlinks=True, dirs_exist_ok=True)
-        (staging / "lib").symlink_to("usr/lib")  # where programs look for the dynamic linker
-        move_into_place(staging, root)
+            (staging / "lib").symlink_to("usr/lib")  # where programs look for the dynamic linker
     return root
 
 
