@@ -152,8 +152,8 @@ def display() -> Iterator[str]:
 
 def make_prefix(display_name: str) -> Path:
     """Return a disk as Wine makes it, which takes it 15 seconds: kept, and copied for each use."""
-    version = run_cleanly(["wine", "--version"]).split()[0]
-    prefix = cache_dir() / "wine" / version
+    words = run_cleanly(["wine", "--version"]).split()  # a remark on 32-bit programs comes first
+    prefix = cache_dir() / "wine" / next(word for word in words if word.startswith("wine-"))
     if not prefix.exists():
         with made_whole(prefix) as staging:
             machine = Machine(staging, display_name)
