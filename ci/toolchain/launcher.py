@@ -19,7 +19,7 @@ def relative(arguments: Iterable[str], source: str, build: Path) -> Iterator[str
         is_file = previous in ("-c", "-o")
         previous = argument
         # No name of a file has the source's folder now, which would need another one.
-        if not argument.startswith(f"-ffile-prefix-map={source}"):
+        if not argument.startswith(f"-ffile-prefix-map={source}="):
             path = Path(build, argument).as_posix() if is_file else argument
             yield path.replace(f"{source}/", "")
 
