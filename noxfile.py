@@ -62,6 +62,13 @@ def lint(session: nox.Session) -> None:
 
 
 @nox.session(default=False)
+def toolchain(session: nox.Session) -> None:
+    """Install the toolchain and compile each lane's C++ library, before a build asks for them."""
+    install(session, "factory")
+    run(session, "toolchain")
+
+
+@nox.session(default=False)
 def report(session: nox.Session) -> None:
     """Make a page about the last build: times, contents, checks, sizes (`-- --open`)."""
     install(session, "factory")

@@ -4,6 +4,7 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +13,9 @@ from offers import offer
 
 from ci import toolchain
 from ci.errors import FactoryError
-from ci.lanes import load_lanes
+from ci.lanes import Lane, load_lanes
 from ci.toolchain import Toolchain, check_files, command_env, ensure_toolchain
+from ci.toolchain import __main__ as provision
 
 LANE = load_lanes()["linux-x86_64"]
 LAUNCHER = toolchain.CMAKE_FILE.with_name("launcher.py")
@@ -93,6 +95,29 @@ def test_toolchain_is_installed_once(cache: Path, lock: Path, tmp_path: Path) ->
     lock.parent.joinpath("offers").rename(tmp_path / "gone")
     assert ensure_toolchain(LANE, tmp_path / "log", lock) == first
     assert [path.parent for path in cache.glob("toolchain/*/ziglang")] == [first.directory]
+
+
+@pytest.mark.parametrize(
+    ("words", "provided"),
+    [
+        ((), [lane.id for lane in load_lanes().values() if lane.built]),
+        (("--lane", "windows-x86_64"), ["windows-x86_64"]),
+    ],
+)
+def test_session_provides_for_each_lane(
+    words: Sequence[str], provided: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = []
+
+    def ensure(lane: Lane, _: Path) -> Toolchain:
+        found.append(lane.id)
+        return Toolchain(tmp_path, "")
+
+    monkeypatch.setattr(provision, "ensure_toolchain", ensure)
+    monkeypatch.setattr(provision, "ensure_tvm_ffi", lambda *_: tmp_path)
+    monkeypatch.setattr(provision, "LOG", tmp_path / "log")
+    assert provision.main([*words]) == 0
+    assert found == provided
 
 
 @pytest.mark.usefixtures("cache")
