@@ -23,6 +23,7 @@ from ci.toolchain import CMAKE_FILE, command_env, ensure_toolchain, toolchain_en
 from ci.version import check_source
 
 WORK_DIR = WORK / "tests"
+CMAKE_DIR = WORK / "cmake"  # where the source of a wheel has it, so that both compile the same
 EPILOG = """\
 A file chooses the tests in it, `-x` stops at the first failure, and `-m` takes the marks that
 docs/build.md lists. The C++ tests run first, always.
@@ -32,7 +33,7 @@ docs/build.md lists. The C++ tests run first, always.
 def build_wheel(env: dict[str, str], log: Path) -> Path:
     """Build the checkout's wheel with the C++ tests beside it in the build directory."""
     settings = {
-        "build-dir": WORK_DIR / "cmake",
+        "build-dir": CMAKE_DIR,
         "cmake.toolchain-file": CMAKE_FILE,
         "cmake.define.MLC_LLM_BUILD_TESTS": "ON",
     }
@@ -58,7 +59,8 @@ def main(arguments: list[str]) -> int:
     check_source(ROOT)
     lane = load_lanes()[DEFAULT_LANE]
     check_host(lane)
-    shutil.rmtree(WORK_DIR, ignore_errors=True)
+    for folder in (WORK_DIR, CMAKE_DIR):
+        shutil.rmtree(folder, ignore_errors=True)
     WORK_DIR.mkdir(parents=True)
     log = WORK_DIR / "build.log"
     print("Building the core and its C++ tests ...", flush=True)
@@ -69,9 +71,8 @@ def main(arguments: list[str]) -> int:
     build_env = command_env(toolchain, lane)
     wheel = build_wheel(build_env, log)
 
-    cmake = WORK_DIR / "cmake"
-    ctest: list[str | Path] = [toolchain.ctest, "--output-on-failure", "--test-dir", cmake]
-    call_step("ctest", ctest, build_env, failed=lambda: failed_in_ctest(cmake))
+    ctest: list[str | Path] = [toolchain.ctest, "--output-on-failure", "--test-dir", CMAKE_DIR]
+    call_step("ctest", ctest, build_env, failed=lambda: failed_in_ctest(CMAKE_DIR))
     install = [uv.find_uv_bin(), "pip", "install", "--quiet", "--python", sys.executable]
     call_step("install", [*install, "--require-hashes", "-r", LOCKS / "smoke-newest.txt"], env)
     call_step("install", [*install, "--no-deps", "--reinstall", wheel], env)

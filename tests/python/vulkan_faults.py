@@ -9,7 +9,7 @@ from pathlib import Path
 
 from vulkan_device import skip
 
-_LOADER = Path(__file__).parents[2] / "build/tests/cmake/tests/cpp/libfault_loader.so"
+_LOADER = Path(__file__).parents[2] / "build/cmake/tests/cpp/libfault_loader.so"
 
 
 def fault(name: str) -> dict[str, str]:
