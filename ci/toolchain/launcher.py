@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 
-def relative(arguments: Iterable[str], source: str, build: Path) -> Iterator[str]:
+def make_relative(arguments: Iterable[str], source: str, build: Path) -> Iterator[str]:
     """Yield `arguments` as they are to be given in the folder `source` instead of `build`."""
     previous = ""
     for argument in arguments:
@@ -27,7 +27,7 @@ def relative(arguments: Iterable[str], source: str, build: Path) -> Iterator[str
 def main() -> int:
     """Compile, and return the compiler's status."""
     _, source, *command = sys.argv
-    return subprocess.call(list(relative(command, source, Path.cwd())), cwd=source)
+    return subprocess.call(list(make_relative(command, source, Path.cwd())), cwd=source)
 
 
 if __name__ == "__main__":

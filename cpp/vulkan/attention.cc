@@ -202,10 +202,10 @@ void Attention::RecordPrompt(Recorder& recorder, const AttentionSpec& spec,
       4.0 * static_cast<double>(tokens) * spec.heads * spec.head_dim /
       static_cast<double>(subgroups > 0 ? limits.matrix_operations : limits.operations);
   const std::uint32_t tile = std::max(subgroups * 16, 1u);
-  const auto tiles = static_cast<std::uint32_t>(std::clamp(1 / (row_share * tile), 1.0, 1e6));
-  for (std::uint32_t done = 0; done < range.count; done += tiles * tile) {
+  const std::uint32_t most_rows = RowsOfPart(row_share, tile);
+  for (std::uint32_t done = 0; done < range.count; done += most_rows) {
     const std::uint32_t first = range.first + done;
-    const std::uint32_t rows = std::min(tiles * tile, range.count - done);
+    const std::uint32_t rows = std::min(most_rows, range.count - done);
     if (subgroups > 0) {
       const std::uint32_t size = limits.subgroup_size;
       const bool uses_subgroups = true;

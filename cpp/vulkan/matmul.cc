@@ -150,11 +150,11 @@ void MatMul::Record(Recorder& recorder, const Product& product, std::span<const 
       count(row_share * range.count);
       continue;
     }
-    const auto tiles = static_cast<std::uint32_t>(std::clamp(1 / (row_share * kTile), 1.0, 1e6));
-    for (std::uint32_t done = 0; done < range.count; done += tiles * kTile) {
+    const std::uint32_t most_rows = RowsOfPart(row_share, kTile);
+    for (std::uint32_t done = 0; done < range.count; done += most_rows) {
       RowRange part = range;
       part.first += done;
-      part.count = std::min(tiles * kTile, range.count - done);
+      part.count = std::min(most_rows, range.count - done);
       if (matrices) {
         RecordMatrixProduct(recorder, product, part);
       } else {

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <algorithm>
 #include <array>
 #include <cstdint>
 #include <functional>
@@ -29,6 +30,11 @@ struct Recording {
 /// Is told, behind each part of an operator, which share of the longest submission that takes, at
 /// most; and may begin another recording.
 using Count = std::function<void(double share)>;
+
+/// How many rows, in whole tiles of `tile`, are a part for Count where a row takes `row_share`.
+inline std::uint32_t RowsOfPart(double row_share, std::uint32_t tile) {
+  return tile * static_cast<std::uint32_t>(std::clamp(1 / (row_share * tile), 1.0, 1e6));
+}
 
 /// Workgroups of a dispatch.
 struct Groups {
