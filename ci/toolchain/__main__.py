@@ -5,10 +5,11 @@ from __future__ import annotations
 import argparse
 import time
 
-from ci.lanes import Lane, find_lane, load_lanes
+from ci.lanes import Lane
 from ci.paths import WORK
 from ci.session import run_session
 from ci.toolchain import ensure_toolchain, ensure_tvm_ffi
+from ci.wheels import choose_lanes
 
 LOG = WORK / "toolchain.log"
 
@@ -35,13 +36,11 @@ def provide(lane: Lane) -> None:
 
 
 def main(arguments: list[str]) -> int:
-    """Provide for one lane, or for all that are built; raise FactoryError at the first failure."""
-    wanted = parse_arguments(arguments).lane
-    lanes = load_lanes()
-    chosen = [find_lane(wanted, lanes)] if wanted else list(lanes.values())
+    """Provide for the lanes that `nox -s wheels` would build; raise FactoryError at a failure."""
+    lanes = choose_lanes(parse_arguments(arguments).lane)
     LOG.parent.mkdir(parents=True, exist_ok=True)
     LOG.unlink(missing_ok=True)
-    for lane in chosen:
+    for lane in lanes:
         if lane.built:
             provide(lane)
     return 0
